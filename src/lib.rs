@@ -1,0 +1,3 @@
+//! A durable job queue with a deadlock-free lock hierarchy.
+
+pub mod vocabulary;

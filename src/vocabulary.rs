@@ -1,0 +1,26 @@
+//! The words everything else is written in: locks, opcodes, jobs, records, errors.
+//!
+//! Values only: they are parsed, checked, printed and compared. Nothing here reads a clock,
+//! opens a file or starts a thread, and nothing here knows the layers above.
+
+mod error;
+mod feedback;
+mod hierarchy;
+mod job;
+mod lock;
+mod opcode;
+mod priority;
+mod record;
+mod status;
+mod time;
+
+pub use error::{Error, ErrorKind, OpError, OpErrorKind};
+pub use feedback::{FeedbackEntry, FeedbackKind, FeedbackLog};
+pub use hierarchy::{BIG_LOCK, Hierarchy, HierarchyBuilder, Level, LevelId, Scope};
+pub use job::{Job, JobId, JobOp, NewJob, OpState, Outcome, UndoState};
+pub use lock::{LevelLocks, LockMode, LockName, LockNameError, LockRequest, LockRequestError};
+pub use opcode::{CrashPolicy, Dependency, JobRef, OpCode, OpId, Params, Reason};
+pub use priority::Priority;
+pub use record::{CloseCause, Record};
+pub use status::Status;
+pub use time::Timestamp;

@@ -1,0 +1,318 @@
+//! Jobs: opcodes in sequence, and what has become of them.
+
+use std::fmt;
+use std::num::NonZeroU64;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use super::error::{Error, OpError};
+use super::feedback::FeedbackLog;
+use super::opcode::{CrashPolicy, OpCode};
+use super::priority::Priority;
+use super::status::Status;
+use super::time::Timestamp;
+
+/// The number of a job, from 1; never given twice within one state directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(NonZeroU64);
+
+impl JobId {
+    /// The first job of a new state directory.
+    pub const FIRST: Self = Self(NonZeroU64::MIN);
+
+    /// The id of that number; none for 0.
+    #[must_use]
+    pub fn new(number: u64) -> Option<Self> {
+        NonZeroU64::new(number).map(Self)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The id `by` places further on.
+    #[must_use]
+    pub fn plus(self, by: u64) -> Self {
+        Self(self.0.saturating_add(by))
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for JobId {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        text.parse().ok().and_then(Self::new).ok_or_else(|| {
+            Error::invalid(format!("{text:?} is not the id of a job"))
+                .hint("a job id is a whole number from 1")
+        })
+    }
+}
+
+/// A job as its submitter describes it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewJob {
+    /// A name for people; need not be unique.
+    pub label: Option<String>,
+    /// The opcodes, carried out one after the other.
+    pub ops: Vec<OpCode>,
+}
+
+impl NewJob {
+    /// A job of those opcodes without a label.
+    #[must_use]
+    pub fn of(ops: impl IntoIterator<Item = OpCode>) -> Self {
+        Self { label: None, ops: ops.into_iter().collect() }
+    }
+
+    /// The same job with a name for people.
+    #[must_use]
+    pub fn labelled(mut self, label: impl Into<String>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+}
+
+/// How an opcode ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Done; the result is JSON.
+    Success(Box<str>),
+    /// Failed.
+    Error(OpError),
+    /// Cancelled.
+    Canceled,
+}
+
+impl Outcome {
+    /// The final status that goes with it.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        match self {
+            Self::Success(_) => Status::Success,
+            Self::Error(_) => Status::Error,
+            Self::Canceled => Status::Canceled,
+        }
+    }
+}
+
+/// How far an opcode has come, as far as the disk knows.
+///
+/// Waiting for locks is not here: locks die with the process, so whoever waited is queued again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OpState {
+    /// Not executing yet.
+    #[default]
+    Pending,
+    /// Executing.
+    Running,
+    /// Ended. Never changes again.
+    Finished(Outcome),
+}
+
+/// Whether what an opcode did is to be taken back, and how far that has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UndoState {
+    /// The logical unit declares no undo, or the opcode never started.
+    #[default]
+    None,
+    /// It could be undone, should the job fail.
+    Possible,
+    /// To be undone: the job has failed or was cancelled.
+    Wanted,
+    /// Undone.
+    Done,
+    /// The undo was tried and failed.
+    Failed(OpError),
+}
+
+/// What the numbers of an opcode take in the log, roughly.
+const OP_BYTES: usize = 48;
+/// What the numbers of a job take in the log, roughly.
+const JOB_BYTES: usize = 32;
+
+/// One opcode of a job and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobOp {
+    /// What was asked for.
+    pub opcode: OpCode,
+    /// How urgent it is now.
+    pub priority: Priority,
+    /// How far it has come.
+    pub state: OpState,
+    /// Whether it is to be undone.
+    pub undo: UndoState,
+    /// What a crash while it runs means.
+    pub on_crash: CrashPolicy,
+    /// When it was first taken up (before locks).
+    pub start_time: Option<Timestamp>,
+    /// When it held all its locks and began to execute.
+    pub exec_time: Option<Timestamp>,
+    /// When it ended.
+    pub end_time: Option<Timestamp>,
+    /// A number that grows with every start of any opcode: what it writes elsewhere can carry
+    /// it, and the receiver can refuse anything older.
+    pub fencing_token: Option<u64>,
+}
+
+impl JobOp {
+    /// An opcode not started yet.
+    #[must_use]
+    pub fn new(opcode: OpCode) -> Self {
+        Self {
+            priority: opcode.priority,
+            opcode,
+            state: OpState::Pending,
+            undo: UndoState::None,
+            on_crash: CrashPolicy::Fail,
+            start_time: None,
+            exec_time: None,
+            end_time: None,
+            fencing_token: None,
+        }
+    }
+
+    /// About how many bytes it takes, and not less than its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let texts =
+            |error: &OpError| error.message.len() + error.code.as_ref().map_or(0, String::len);
+        let outcome = match self.outcome() {
+            Some(Outcome::Success(result)) => result.len(),
+            Some(Outcome::Error(error)) => texts(error),
+            Some(Outcome::Canceled) | None => 0,
+        };
+        let undo = if let UndoState::Failed(error) = &self.undo { texts(error) } else { 0 };
+        OP_BYTES + self.opcode.bytes() + outcome + undo
+    }
+
+    /// How it ended, if it has.
+    #[must_use]
+    pub const fn outcome(&self) -> Option<&Outcome> {
+        match &self.state {
+            OpState::Finished(outcome) => Some(outcome),
+            OpState::Pending | OpState::Running => None,
+        }
+    }
+}
+
+/// A job in the queue: what was submitted and what has become of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// A name for people.
+    pub label: Option<String>,
+    /// When it was submitted.
+    pub received: Timestamp,
+    /// The opcodes, in order.
+    pub ops: Vec<JobOp>,
+    /// What the opcodes said.
+    pub feedback: FeedbackLog,
+    /// When somebody asked to cancel it.
+    pub cancel_requested: Option<Timestamp>,
+    /// Where it came from: jobs of one submission share it.
+    pub origin: Option<String>,
+}
+
+impl Job {
+    /// The status, computed from the opcodes: the first failed or cancelled one decides, else
+    /// the last that runs; all done is success; the rest is queued.
+    ///
+    /// While opcodes are still to be undone the job counts as running (or canceling). The
+    /// status `waiting` is known to the live queue only.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let ended = self.ops.iter().filter_map(JobOp::outcome).map(Outcome::status);
+        let failed = ended.into_iter().find(|status| *status != Status::Success);
+        if self.to_undo().is_some() || (failed.is_some() && self.has_undo(&UndoState::Possible)) {
+            return self.unless_canceling(Status::Running);
+        }
+        if let Some(status) = failed {
+            return status;
+        }
+        if self.ops.iter().any(|op| op.state == OpState::Running) {
+            return self.unless_canceling(Status::Running);
+        }
+        match self.ops.iter().any(|op| op.state == OpState::Pending) {
+            true => self.unless_canceling(Status::Queued),
+            false => Status::Success,
+        }
+    }
+
+    fn unless_canceling(&self, status: Status) -> Status {
+        if self.cancel_requested.is_some() { Status::Canceling } else { status }
+    }
+
+    /// The priority: that of the most urgent opcode not finished yet; normal where all are.
+    #[must_use]
+    pub fn priority(&self) -> Priority {
+        let open = self.ops.iter().filter(|op| op.outcome().is_none());
+        open.map(|op| op.priority).min().unwrap_or_default()
+    }
+
+    /// The first opcode that has not ended.
+    #[must_use]
+    pub fn current(&self) -> Option<usize> {
+        self.ops.iter().position(|op| op.outcome().is_none())
+    }
+
+    fn has_undo(&self, state: &UndoState) -> bool {
+        self.ops.iter().any(|op| op.undo == *state)
+    }
+
+    /// The opcode to undo next: the last of those that are to be undone.
+    #[must_use]
+    pub fn to_undo(&self) -> Option<usize> {
+        self.ops.iter().rposition(|op| op.undo == UndoState::Wanted)
+    }
+
+    /// When its first opcode was taken up.
+    #[must_use]
+    pub fn start_time(&self) -> Option<Timestamp> {
+        self.ops.iter().filter_map(|op| op.start_time).min()
+    }
+
+    /// When it ended, if it has.
+    #[must_use]
+    pub fn end_time(&self) -> Option<Timestamp> {
+        let ended = self.status().is_final();
+        self.ops.iter().filter_map(|op| op.end_time).max().filter(|_| ended)
+    }
+
+    /// About how many bytes it takes in the log, and not less than its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let texts = [&self.label, &self.origin].map(|text| text.as_ref().map_or(0, String::len));
+        let ops: usize = self.ops.iter().map(JobOp::bytes).sum();
+        JOB_BYTES + texts.iter().sum::<usize>() + self.feedback.bytes() + ops
+    }
+
+    /// The job as it is, but for its opcodes.
+    pub(super) fn without_ops(&self) -> Self {
+        Self {
+            id: self.id,
+            label: self.label.clone(),
+            received: self.received,
+            ops: Vec::new(),
+            feedback: self.feedback.clone(),
+            cancel_requested: self.cancel_requested,
+            origin: self.origin.clone(),
+        }
+    }
+
+    /// The name for people: the label, or the id.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.label.clone().unwrap_or_else(|| self.id.to_string())
+    }
+}

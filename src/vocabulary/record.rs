@@ -1,0 +1,223 @@
+//! What has happened: the facts that the log keeps and the queue is rebuilt from.
+
+use serde::{Deserialize, Serialize};
+
+use super::error::OpError;
+use super::feedback::FeedbackEntry;
+use super::job::{Job, JobId, JobOp, NewJob, Outcome};
+use super::opcode::CrashPolicy;
+use super::priority::Priority;
+use super::status::Status;
+use super::time::Timestamp;
+
+/// Why the opcodes that never ran are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CloseCause {
+    /// A preceding opcode failed.
+    Failed,
+    /// The job was cancelled.
+    Canceled,
+}
+
+/// One fact about the queue.
+///
+/// Stored with bincode, which writes the variant's place and its fields in order: variants may
+/// only be added **at the end**, and a changed field is a new format version (`design/log.md`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// Jobs were submitted together; their ids are contiguous from `first`.
+    Submitted {
+        /// When.
+        time: Timestamp,
+        /// The id of the first.
+        first: JobId,
+        /// The jobs, dependencies resolved to ids.
+        jobs: Vec<NewJob>,
+        /// Where they come from.
+        origin: Option<String>,
+    },
+    /// An opcode holds its locks and begins to execute.
+    Started {
+        /// Which job.
+        job: JobId,
+        /// Which of its opcodes, from 0.
+        op: u32,
+        /// When it was taken up, before it waited for locks.
+        taken: Timestamp,
+        /// When it began to execute.
+        time: Timestamp,
+        /// Its fencing token.
+        token: u64,
+        /// Whether its unit declares an undo.
+        undo: bool,
+        /// What a crash means for it.
+        on_crash: CrashPolicy,
+    },
+    /// Opcodes of a job said something.
+    Feedback {
+        /// Which job.
+        job: JobId,
+        /// The lines, in order.
+        entries: Vec<FeedbackEntry>,
+    },
+    /// An opcode ended (also: could not start).
+    Finished {
+        /// Which job.
+        job: JobId,
+        /// Which of its opcodes.
+        op: u32,
+        /// When.
+        time: Timestamp,
+        /// How.
+        outcome: Outcome,
+    },
+    /// The job has failed or was cancelled: what `Possible` undos there are, are wanted.
+    UndoWanted {
+        /// Which job.
+        job: JobId,
+        /// Opcodes whose undo is not wanted after all, because nobody knows what they did.
+        except: Option<u32>,
+    },
+    /// The undo of an opcode was carried out, or tried in vain.
+    Undone {
+        /// Which job.
+        job: JobId,
+        /// Which of its opcodes.
+        op: u32,
+        /// When.
+        time: Timestamp,
+        /// What went wrong, if something did.
+        error: Option<OpError>,
+    },
+    /// The opcodes that never ran are ended; the job is final.
+    Closed {
+        /// Which job.
+        job: JobId,
+        /// When.
+        time: Timestamp,
+        /// Why.
+        cause: CloseCause,
+    },
+    /// Somebody asked to cancel the job.
+    CancelRequested {
+        /// Which job.
+        job: JobId,
+        /// When.
+        time: Timestamp,
+    },
+    /// An opcode that was running when the master died is to run again.
+    Requeued {
+        /// Which job.
+        job: JobId,
+        /// Which of its opcodes.
+        op: u32,
+    },
+    /// The opcodes of the job that have not started have a new priority.
+    PriorityChanged {
+        /// Which job.
+        job: JobId,
+        /// The new priority.
+        priority: Priority,
+    },
+    /// Whether new jobs are refused.
+    DrainSet {
+        /// When.
+        time: Timestamp,
+        /// Whether they are.
+        drained: bool,
+    },
+    /// A final job has left the queue; the archive has it.
+    Archived {
+        /// Which job.
+        job: JobId,
+        /// How it ended.
+        status: Status,
+    },
+    /// How archived jobs ended that the jobs submitted next depend on.
+    Recalled {
+        /// The jobs and their final statuses.
+        ended: Vec<(JobId, Status)>,
+    },
+    /// A copy of the whole queue begins: once it is done, what stands before this is not needed.
+    CopyBegun {
+        /// The id the next job gets.
+        next_id: JobId,
+        /// The last fencing token given.
+        last_token: u64,
+        /// Whether new jobs are refused.
+        drained: bool,
+    },
+    /// A job as it is, or its first opcodes where it is long. In a copy, jobs come by id.
+    Copied {
+        /// The job.
+        job: Box<Job>,
+        /// How many more opcodes it has.
+        more: u32,
+    },
+    /// Further opcodes of the job copied last.
+    CopiedOps {
+        /// Which job.
+        job: JobId,
+        /// Its next opcodes.
+        ops: Vec<JobOp>,
+    },
+    /// The copy is whole.
+    CopyDone {
+        /// How archived jobs ended that others in the queue depend on.
+        ended: Vec<(JobId, Status)>,
+    },
+}
+
+impl Record {
+    /// The job it is about: of a submission, the first. None where it is about the queue.
+    #[must_use]
+    pub const fn job(&self) -> Option<JobId> {
+        match self {
+            Self::Submitted { first, .. } => Some(*first),
+            Self::Copied { job, .. } => Some(job.id),
+            Self::Started { job, .. }
+            | Self::Feedback { job, .. }
+            | Self::Finished { job, .. }
+            | Self::UndoWanted { job, .. }
+            | Self::Undone { job, .. }
+            | Self::Closed { job, .. }
+            | Self::CancelRequested { job, .. }
+            | Self::Requeued { job, .. }
+            | Self::PriorityChanged { job, .. }
+            | Self::Archived { job, .. }
+            | Self::CopiedOps { job, .. } => Some(*job),
+            Self::DrainSet { .. }
+            | Self::Recalled { .. }
+            | Self::CopyBegun { .. }
+            | Self::CopyDone { .. } => None,
+        }
+    }
+
+    /// A job of more bytes than this is kept in several records.
+    pub const PIECE_BYTES: usize = 16 << 20;
+
+    /// A whole job as records: one, or several where it takes more than `bytes` or so. What one
+    /// opcode takes is not divided.
+    #[must_use]
+    pub fn copies_of(job: &Job, bytes: usize) -> Vec<Self> {
+        let head = job.without_ops();
+        let mut room = bytes.saturating_sub(head.bytes());
+        let mut chunks: Vec<Vec<JobOp>> = vec![Vec::new()];
+        for op in &job.ops {
+            if op.bytes() > room && chunks.last().is_some_and(|chunk| !chunk.is_empty()) {
+                chunks.push(Vec::new());
+                room = bytes;
+            }
+            room = room.saturating_sub(op.bytes());
+            if let Some(chunk) = chunks.last_mut() {
+                chunk.push(op.clone());
+            }
+        }
+        let mut chunks = chunks.into_iter();
+        let first = Job { ops: chunks.next().unwrap_or_default(), ..head };
+        let more = u32::try_from(job.ops.len() - first.ops.len()).unwrap_or(u32::MAX);
+        let copied = Self::Copied { job: Box::new(first), more };
+        let rest = chunks.map(|ops| Self::CopiedOps { job: job.id, ops });
+        [copied].into_iter().chain(rest).collect()
+    }
+}
