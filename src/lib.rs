@@ -1,3 +1,4 @@
 //! A durable job queue with a deadlock-free lock hierarchy.
 
+pub mod engine;
 pub mod vocabulary;

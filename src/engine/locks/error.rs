@@ -1,0 +1,92 @@
+//! Why a lock operation was refused.
+
+use thiserror::Error;
+
+use super::table::OwnerId;
+
+/// Why a lock operation was refused; nothing was changed. Locks are named `level/name`, the
+/// whole of a level `level/[lockset]`.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LockError {
+    /// The request came from another hierarchy.
+    #[error("there is no lock level of rank {rank}; this hierarchy has {levels}")]
+    UnknownLevel {
+        /// The rank asked for.
+        rank: usize,
+        /// How many levels there are.
+        levels: usize,
+    },
+    /// Levels are taken in order, each in one request.
+    #[error("{requested} cannot be requested while {held} is held: levels are locked in order")]
+    OutOfOrder {
+        /// The first lock requested out of order.
+        requested: String,
+        /// The deepest lock held.
+        held: String,
+    },
+    /// The owner holds the lock, by itself or as part of its level.
+    #[error("{lock} is held already")]
+    AlreadyHeld {
+        /// The lock.
+        lock: String,
+    },
+    /// An owner waits for one request at a time, and changes nothing meanwhile.
+    #[error("the owner still waits for {lock}; withdraw that request first")]
+    AlreadyWaiting {
+        /// The lock it waits for.
+        lock: String,
+    },
+    /// From shared to exclusive: two owners that did this would wait for each other for ever.
+    #[error("{lock} is held shared and cannot be made exclusive; release it and request it anew")]
+    WouldDeadlock {
+        /// The lock.
+        lock: String,
+    },
+    /// At a reentrant level, what was locked twice cannot be given up in part.
+    #[error("{lock} was locked again; release that first")]
+    LockedAgain {
+        /// The lock.
+        lock: String,
+    },
+    /// The owner does not hold the lock, or not in that mode.
+    #[error("{lock} is not held")]
+    NotHeld {
+        /// The lock.
+        lock: String,
+    },
+    /// The request does not wait, and somebody is in the way.
+    #[error("{lock} is busy{}", owner.map_or_else(String::new, |o| format!(": {o} is in the way")))]
+    Busy {
+        /// The first lock that is not free.
+        lock: String,
+        /// One of those who hold it, or the one for whom it is reserved.
+        owner: Option<OwnerId>,
+    },
+    /// The request waited as long as it was to wait.
+    #[error("{lock} did not become free in time")]
+    TimedOut {
+        /// The lock that blocked it at the end.
+        lock: String,
+    },
+    /// A timeout of more than ten years is a mistake; no timeout at all waits without end.
+    #[error("a timeout of {seconds} seconds is absurd; at most ten years")]
+    AbsurdTimeout {
+        /// The timeout.
+        seconds: u64,
+    },
+    /// An opportunistic request found less than it needs.
+    #[error("only {found} of the locks are free; at least {needed} are needed")]
+    TooFew {
+        /// How many were free.
+        found: usize,
+        /// How many it needs.
+        needed: usize,
+    },
+    /// More locks at once than can be numbered.
+    #[error("more than {limit} locks are held or waited for")]
+    TooManyLocks {
+        /// The limit.
+        limit: u32,
+    },
+}

@@ -1,0 +1,175 @@
+//! Taking one fact into the queue: the only way its jobs change, live and on recovery.
+
+use super::Queue;
+use crate::vocabulary::{
+    CloseCause, Error, ErrorKind, FeedbackLog, Job, JobId, JobOp, NewJob, OpError, OpState,
+    Outcome, Record, Timestamp, UndoState,
+};
+
+impl Queue {
+    /// Takes one fact into the queue.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` where the fact does not fit what came before, which the log's checksums cannot
+    /// see: it names a job that is not there, say. Nothing is changed then.
+    pub fn apply(&mut self, record: &Record) -> Result<(), Error> {
+        match record {
+            Record::Submitted { time, first, jobs, origin } => {
+                self.apply_submitted(*time, *first, jobs, origin.as_ref())
+            }
+            Record::DrainSet { drained, .. } => {
+                self.drained = *drained;
+                Ok(())
+            }
+            Record::Archived { job, status } => self.apply_archived(*job, *status, record),
+            Record::Recalled { ended } => {
+                self.ended.extend(ended.iter().copied());
+                Ok(())
+            }
+            _ => match record.job() {
+                Some(id) if !is_of_copy(record) => self.apply_about(id, record),
+                _ => self.apply_copy(record),
+            },
+        }
+    }
+
+    /// Takes in a fact about one job.
+    fn apply_about(&mut self, id: JobId, record: &Record) -> Result<(), Error> {
+        if !self.is_yet_to_be_copied(id) {
+            let was_final = self.known(id, record)?.status().is_final();
+            self.apply_to_job(id, record)?;
+            if !was_final && self.jobs.get(&id).is_some_and(|job| job.status().is_final()) {
+                self.count_out(id);
+            }
+            self.reindex(id);
+        }
+        if let Record::Started { token, .. } = record {
+            self.last_token = self.last_token.max(*token);
+        }
+        Ok(())
+    }
+
+    pub(super) fn known(&self, id: JobId, record: &Record) -> Result<&Job, Error> {
+        self.jobs.get(&id).ok_or_else(|| misfit(record, "there is no such job"))
+    }
+
+    fn apply_submitted(
+        &mut self,
+        time: Timestamp,
+        first: JobId,
+        jobs: &[NewJob],
+        origin: Option<&String>,
+    ) -> Result<(), Error> {
+        if first != self.next_id {
+            return Err(Error::new(
+                ErrorKind::Corrupt,
+                format!("jobs submitted from id {first}, but {} is next", self.next_id),
+            ));
+        }
+        for job in jobs {
+            let id = self.next_id;
+            self.next_id = id.plus(1);
+            self.jobs.insert(id, taken_in(id, job, time, origin));
+            self.count_in(id);
+        }
+        (0..jobs.len() as u64).for_each(|place| self.reindex(first.plus(place)));
+        Ok(())
+    }
+
+    fn apply_to_job(&mut self, id: JobId, record: &Record) -> Result<(), Error> {
+        let feedback_bytes = self.feedback_bytes;
+        let Some(job) = self.jobs.get_mut(&id) else { return Ok(()) };
+        match record {
+            Record::Started { op, .. } => {
+                start(op_of(job, *op, record)?, record)?;
+            }
+            Record::Feedback { entries, .. } => {
+                entries.iter().for_each(|e| job.feedback.push(e.clone(), feedback_bytes));
+            }
+            Record::Finished { op, time, outcome, .. } => {
+                finish(op_of(job, *op, record)?, *time, outcome.clone(), record)?;
+            }
+            Record::UndoWanted { except, .. } => want_undo(job, *except),
+            Record::Undone { op, error, .. } => {
+                op_of(job, *op, record)?.undo =
+                    error.clone().map_or(UndoState::Done, UndoState::Failed);
+            }
+            Record::Closed { time, cause, .. } => close(job, *time, *cause),
+            Record::CancelRequested { time, .. } => job.cancel_requested = Some(*time),
+            Record::Requeued { op, .. } => op_of(job, *op, record)?.state = OpState::Pending,
+            Record::PriorityChanged { priority, .. } => {
+                let pending = job.ops.iter_mut().filter(|op| op.state == OpState::Pending);
+                pending.for_each(|op| op.priority = *priority);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+const fn is_of_copy(record: &Record) -> bool {
+    matches!(record, Record::Copied { .. } | Record::CopiedOps { .. })
+}
+
+pub(super) fn misfit(record: &Record, why: &str) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("a record does not fit the queue: {why}: {record:?}"))
+}
+
+fn op_of<'j>(job: &'j mut Job, op: u32, record: &Record) -> Result<&'j mut JobOp, Error> {
+    job.ops.get_mut(op as usize).ok_or_else(|| misfit(record, "the job has no such opcode"))
+}
+
+fn taken_in(id: JobId, job: &NewJob, received: Timestamp, origin: Option<&String>) -> Job {
+    Job {
+        id,
+        label: job.label.clone(),
+        received,
+        ops: job.ops.iter().cloned().map(JobOp::new).collect(),
+        feedback: FeedbackLog::default(),
+        cancel_requested: None,
+        origin: origin.cloned(),
+    }
+}
+
+fn start(op: &mut JobOp, record: &Record) -> Result<(), Error> {
+    let Record::Started { taken, time, token, undo, on_crash, .. } = record else { return Ok(()) };
+    if op.state != OpState::Pending {
+        return Err(misfit(record, "the opcode has started before"));
+    }
+    op.state = OpState::Running;
+    op.undo = if *undo { UndoState::Possible } else { UndoState::None };
+    op.on_crash = *on_crash;
+    op.start_time = op.start_time.or(Some(*taken));
+    op.exec_time = Some(*time);
+    op.fencing_token = Some(*token);
+    Ok(())
+}
+
+fn finish(op: &mut JobOp, time: Timestamp, how: Outcome, record: &Record) -> Result<(), Error> {
+    if op.outcome().is_some() {
+        return Err(misfit(record, "the opcode has ended before"));
+    }
+    op.state = OpState::Finished(how);
+    op.end_time = Some(time);
+    Ok(())
+}
+
+fn want_undo(job: &mut Job, except: Option<u32>) {
+    for (op, index) in job.ops.iter_mut().zip(0u32..) {
+        if op.undo == UndoState::Possible {
+            op.undo = if except == Some(index) { UndoState::None } else { UndoState::Wanted };
+        }
+    }
+}
+
+fn close(job: &mut Job, time: Timestamp, cause: CloseCause) {
+    let outcome = match cause {
+        CloseCause::Failed => Outcome::Error(OpError::exec("Preceding opcode failed")),
+        CloseCause::Canceled => Outcome::Canceled,
+    };
+    for op in job.ops.iter_mut().filter(|op| op.outcome().is_none()) {
+        op.state = OpState::Finished(outcome.clone());
+        op.end_time = (cause == CloseCause::Canceled).then_some(time);
+    }
+}

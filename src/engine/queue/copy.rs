@@ -1,0 +1,165 @@
+//! A copy of the whole queue as records, made piece by piece while the queue goes on; and a
+//! queue made from such a copy.
+//!
+//! A copy begins with where the numbering stands, has every job that was there then and still is
+//! when its turn comes, by id, and ends with what else is known. A queue whose first record
+//! begins a copy does not know the jobs whose turn is yet to come: what is said of them is
+//! passed over, because it is in the copy that follows. For a queue that knows all jobs, a copy
+//! says nothing new.
+
+use super::Queue;
+use super::apply::misfit;
+use crate::vocabulary::{Error, ErrorKind, Job, JobId, JobOp, Record};
+
+/// How far a queue has come that is made from a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Copying {
+    /// The last job copied.
+    after: Option<JobId>,
+    /// Jobs with an id from here on came after the copy began.
+    below: JobId,
+}
+
+/// Some jobs of a copy.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Piece {
+    /// The jobs; each transaction has one record.
+    pub transactions: Vec<Vec<Record>>,
+    /// The last job copied; none where none was left.
+    pub last: Option<JobId>,
+}
+
+impl Queue {
+    /// What begins a copy, and the id from which on jobs need no copy.
+    #[must_use]
+    pub fn begin_copy(&self) -> (Record, JobId) {
+        let (next_id, last_token, drained) = (self.next_id, self.last_token, self.drained);
+        (Record::CopyBegun { next_id, last_token, drained }, next_id)
+    }
+
+    /// The next jobs of a copy: at most `jobs`, and about `bytes`, but at least one.
+    #[must_use]
+    pub fn copy_some(
+        &self,
+        after: Option<JobId>,
+        below: JobId,
+        jobs: usize,
+        bytes: usize,
+    ) -> Piece {
+        let (mut piece, mut taken) = (Piece::default(), 0);
+        let due = self.after(after).map(|(_, job)| job).take_while(|job| job.id < below);
+        for job in due.take(jobs) {
+            piece.last = Some(job.id);
+            let records = Record::copies_of(job, Record::PIECE_BYTES);
+            piece.transactions.extend(records.into_iter().map(|record| vec![record]));
+            taken += job.bytes();
+            if taken > bytes {
+                break;
+            }
+        }
+        piece
+    }
+
+    /// What ends a copy.
+    #[must_use]
+    pub fn end_copy(&self) -> Record {
+        Record::CopyDone { ended: self.ended.iter().map(|(id, status)| (*id, *status)).collect() }
+    }
+
+    /// About how many bytes a copy takes. O(opcodes of the queue).
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.jobs().map(|job| job.bytes() as u64).sum()
+    }
+
+    /// To be called after replay: whether all is there.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` where the records began with a copy that was never done.
+    pub fn replayed(&self) -> Result<(), Error> {
+        if self.copying.is_none() {
+            return Ok(());
+        }
+        let message = "the log begins with a copy of the queue that is not whole";
+        Err(Error::new(ErrorKind::Corrupt, message)
+            .hint("earlier segments are missing: put them back"))
+    }
+
+    /// Whether nothing is known of a job because its turn in the copy is yet to come.
+    pub(super) fn is_yet_to_be_copied(&self, id: JobId) -> bool {
+        let Some(Copying { after, below }) = self.copying else { return false };
+        id < below && after.is_none_or(|after| id > after)
+    }
+
+    pub(super) fn apply_copy(&mut self, record: &Record) -> Result<(), Error> {
+        match record {
+            Record::CopyBegun { next_id, last_token, drained } => {
+                self.begun((*next_id, *last_token), *drained, record)
+            }
+            Record::Copied { job, .. } => self.copied(job, record),
+            Record::CopiedOps { job, ops } => self.copied_ops(*job, ops, record),
+            Record::CopyDone { ended } => {
+                self.ended = ended.iter().copied().collect();
+                self.copying = None;
+                let ids: Vec<JobId> = self.jobs.keys().copied().collect();
+                ids.into_iter().for_each(|id| self.place(id));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A queue that knows nothing, or only part of an earlier copy, begins anew.
+    fn begun(
+        &mut self,
+        numbering: (JobId, u64),
+        drained: bool,
+        record: &Record,
+    ) -> Result<(), Error> {
+        let blank = self.next_id == JobId::FIRST;
+        if blank || self.copying.is_some() {
+            let (next_id, last_token) = numbering;
+            let begins = Copying { after: None, below: next_id };
+            let copying = (next_id > JobId::FIRST).then_some(begins);
+            let empty = Self::new(self.feedback_bytes);
+            *self = Self { next_id, last_token, drained, copying, ..empty };
+            return Ok(());
+        }
+        match (numbering, drained) == ((self.next_id, self.last_token), self.drained) {
+            true => Ok(()),
+            false => Err(misfit(record, "the queue stands elsewhere")),
+        }
+    }
+
+    fn copied(&mut self, job: &Job, record: &Record) -> Result<(), Error> {
+        if self.is_yet_to_be_copied(job.id) {
+            self.jobs.insert(job.id, job.clone());
+            self.count_in(job.id);
+            if let Some(copying) = &mut self.copying {
+                copying.after = Some(job.id);
+            }
+            return Ok(());
+        }
+        match self.copying {
+            None => self.known(job.id, record).map(|_| ()),
+            Some(_) => Err(misfit(record, "it is not this job's turn")),
+        }
+    }
+
+    fn copied_ops(&mut self, id: JobId, ops: &[JobOp], record: &Record) -> Result<(), Error> {
+        let last = self.known(id, record)?;
+        let Some(copying) = self.copying else { return Ok(()) };
+        if copying.after != Some(id) {
+            return Err(misfit(record, "it is not this job's turn"));
+        }
+        if !last.status().is_final() {
+            self.count_out(id);
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.ops.extend_from_slice(ops);
+        }
+        self.count_in(id);
+        Ok(())
+    }
+}

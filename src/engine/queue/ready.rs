@@ -1,0 +1,230 @@
+//! Which jobs may be taken up, in which order, and which wait for other jobs.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::Queue;
+use crate::vocabulary::{
+    Dependency, Job, JobId, JobRef, OpError, Outcome, Priority, Record, Status, Timestamp,
+};
+
+/// What a call of [`Queue::take_next`] found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This job is taken up: its current opcode is to run, or its next undo.
+    Take(JobId),
+    /// The job cannot go on because of what became of another; it has ended, or its undos are
+    /// due. The records are for the log.
+    Ended(JobId, Vec<Record>),
+}
+
+/// What an unsatisfied dependency means for the job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Doom {
+    /// The job it waits for was cancelled, so it is cancelled too.
+    Canceled,
+    /// The job it waits for ended otherwise than required.
+    Failed(OpError),
+}
+
+/// The index behind [`Queue::take_next`]: no job is ever looked for by scanning.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ready {
+    /// May be taken up, the most urgent and then oldest first.
+    order: BTreeSet<(Priority, JobId)>,
+    /// The same by job.
+    keys: HashMap<JobId, Priority>,
+    /// Waits for that job to end.
+    waits_on: HashMap<JobId, JobId>,
+    /// The same the other way round.
+    waited_for_by: HashMap<JobId, BTreeSet<JobId>>,
+    /// In the processor's hands. Not stored: it dies with the process.
+    taken: HashSet<JobId>,
+}
+
+impl Ready {
+    pub(super) fn is_taken(&self, id: JobId) -> bool {
+        self.taken.contains(&id)
+    }
+
+    pub(super) fn places(&self, id: JobId) -> usize {
+        usize::from(self.keys.contains_key(&id))
+            + usize::from(self.waits_on.contains_key(&id))
+            + usize::from(self.taken.contains(&id))
+    }
+
+    pub(super) fn check(&self) {
+        assert_eq!(self.order.len(), self.keys.len(), "each ready job has one key");
+        let backwards: usize = self.waited_for_by.values().map(BTreeSet::len).sum();
+        assert_eq!(self.waits_on.len(), backwards, "dependencies are indexed both ways");
+    }
+
+    fn remove(&mut self, id: JobId) {
+        if let Some(priority) = self.keys.remove(&id) {
+            self.order.remove(&(priority, id));
+        }
+        let Some(on) = self.waits_on.remove(&id) else { return };
+        let Some(waiting) = self.waited_for_by.get_mut(&on) else { return };
+        waiting.remove(&id);
+        if waiting.is_empty() {
+            self.waited_for_by.remove(&on);
+        }
+    }
+
+    fn insert(&mut self, id: JobId, priority: Priority) {
+        self.order.insert((priority, id));
+        self.keys.insert(id, priority);
+    }
+
+    fn wait(&mut self, id: JobId, on: JobId) {
+        self.waits_on.insert(id, on);
+        self.waited_for_by.entry(on).or_default().insert(id);
+    }
+}
+
+impl Queue {
+    /// Takes up the job that should go on next, if there is one. O(log jobs).
+    ///
+    /// A job taken up is the caller's until [`put_back`](Self::put_back).
+    pub fn take_next(&mut self, now: Timestamp) -> Option<Next> {
+        let (_, id) = *self.ready.order.first()?;
+        self.ready.remove(id);
+        self.ready.taken.insert(id);
+        let Some(doom) = self.jobs.get(&id).and_then(|job| self.doom(job)) else {
+            return Some(Next::Take(id));
+        };
+        let records = self.end_doomed(id, doom, now);
+        self.put_back(id);
+        Some(Next::Ended(id, records))
+    }
+
+    /// The job that [`take_next`](Self::take_next) would take up: how urgent it is, and since
+    /// when it is there.
+    #[must_use]
+    pub fn peek_next(&self) -> Option<(Priority, Timestamp)> {
+        let (priority, id) = self.ready.order.first()?;
+        Some((*priority, self.jobs.get(id)?.received))
+    }
+
+    /// Gives a job back that was taken up: it may be taken up again, unless it has ended.
+    pub fn put_back(&mut self, id: JobId) {
+        self.ready.taken.remove(&id);
+        self.reindex(id);
+    }
+
+    /// The job that this one waits for, if it waits for one.
+    #[must_use]
+    pub fn waits_on(&self, id: JobId) -> Option<JobId> {
+        self.ready.waits_on.get(&id).copied()
+    }
+
+    /// Whether the job is taken up: in the processor's hands, waiting for locks or executing.
+    #[must_use]
+    pub fn is_taken(&self, id: JobId) -> bool {
+        self.ready.is_taken(id)
+    }
+
+    /// How many jobs that are ready would be taken up before this one. O(that number).
+    #[must_use]
+    pub fn ready_before(&self, id: JobId) -> usize {
+        let key = self.ready.keys.get(&id).map(|priority| (*priority, id));
+        key.map_or(0, |key| self.ready.order.range(..key).count())
+    }
+
+    /// Puts a job where it belongs now, and those that waited for its end.
+    pub(super) fn reindex(&mut self, id: JobId) {
+        self.place(id);
+        if self.jobs.get(&id).is_some_and(|job| job.status().is_final()) {
+            let waiting = self.ready.waited_for_by.get(&id).cloned().unwrap_or_default();
+            waiting.into_iter().for_each(|dependent| self.place(dependent));
+        }
+    }
+
+    pub(super) fn place(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let is_final = job.status().is_final();
+        let (blocker, priority) = (self.blocker(job), job.priority());
+        self.ready.remove(id);
+        if is_final {
+            self.ready.taken.remove(&id);
+        }
+        match blocker {
+            _ if is_final || self.ready.is_taken(id) => {}
+            Some(on) => self.ready.wait(id, on),
+            None => self.ready.insert(id, priority),
+        }
+    }
+
+    /// The job whose end decides whether the current opcode may start: the first of its
+    /// dependencies, in order, that is not decided yet.
+    fn blocker(&self, job: &Job) -> Option<JobId> {
+        let (on, _) = self.undecided(job).find(|(_, on)| !self.is_satisfied(on))?;
+        self.jobs.get(&on).filter(|on| !on.status().is_final()).map(|on| on.id)
+    }
+
+    fn doom(&self, job: &Job) -> Option<Doom> {
+        let (on, dependency) = self.undecided(job).find(|(_, on)| !self.is_satisfied(on))?;
+        match self.known_status(on) {
+            None => {
+                Some(Doom::Failed(OpError::exec(format!("Dependency error: Job {on} not found"))))
+            }
+            Some(Status::Canceled) => Some(Doom::Canceled),
+            Some(status) if status.is_final() => Some(Doom::Failed(unmet(on, status, dependency))),
+            Some(_) => None,
+        }
+    }
+
+    /// The dependencies of the opcode to run next; none where undos are due.
+    fn undecided<'q>(
+        &'q self,
+        job: &'q Job,
+    ) -> impl Iterator<Item = (JobId, &'q Dependency)> + use<'q> {
+        let current = if job.to_undo().is_some() || job.cancel_requested.is_some() {
+            None
+        } else {
+            job.current()
+        };
+        let depends = current.map(|op| job.ops[op].opcode.depends.iter());
+        depends.into_iter().flatten().filter_map(|dependency| match dependency.on {
+            JobRef::Id(on) => Some((on, dependency)),
+            JobRef::Batch(_) => None,
+        })
+    }
+
+    /// Satisfied: ended as listed, or, where nothing is listed, in any way but cancelled.
+    fn is_satisfied(&self, dependency: &Dependency) -> bool {
+        let JobRef::Id(on) = dependency.on else { return false };
+        let Some(status) = self.known_status(on) else { return false };
+        let listed = dependency.statuses.contains(&status);
+        let any = dependency.statuses.is_empty() && status != Status::Canceled;
+        status.is_final() && (listed || any)
+    }
+
+    fn end_doomed(&mut self, id: JobId, doom: Doom, now: Timestamp) -> Vec<Record> {
+        let mut records = Vec::new();
+        let Some(op) = self.jobs.get(&id).and_then(Job::current) else { return records };
+        match doom {
+            Doom::Canceled => {
+                self.record(&mut records, Record::CancelRequested { job: id, time: now });
+            }
+            Doom::Failed(error) => self.record(
+                &mut records,
+                Record::Finished {
+                    job: id,
+                    op: u32::try_from(op).unwrap_or(u32::MAX),
+                    time: now,
+                    outcome: Outcome::Error(error),
+                },
+            ),
+        }
+        self.unwind(id, None, now, &mut records);
+        records
+    }
+}
+
+fn unmet(on: JobId, status: Status, dependency: &Dependency) -> OpError {
+    let wanted: Vec<&str> = dependency.statuses.iter().map(|status| status.as_str()).collect();
+    OpError::exec(format!(
+        "Dependency job {on} finished with status '{status}', not one of '{}' as required",
+        wanted.join(", ")
+    ))
+}
