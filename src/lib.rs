@@ -1,5 +1,15 @@
 //! A durable job queue with a deadlock-free lock hierarchy.
 
 pub mod engine;
+pub mod runtime;
 pub mod store;
 pub mod vocabulary;
+
+pub use runtime::{
+    CancelToken, Context, DeclaredLocks, Limits, LogicalUnit, Master, MasterBuilder, Shutdown,
+    TypedOp,
+};
+pub use vocabulary::{
+    CrashPolicy, Dependency, Error, ErrorKind, Hierarchy, JobId, JobRef, LockMode, LockName,
+    LockRequest, NewJob, OpCode, OpError, OpId, Params, Priority, Status,
+};

@@ -1,0 +1,55 @@
+//! What runs the engine: threads, clocks, channels, and the one queue lock.
+//!
+//! The shell around the pure layers below. It decides nothing about policy: it asks the engine,
+//! appends what was decided to the store, applies it, and performs what follows from it.
+
+mod archive;
+mod builder;
+mod cancel;
+mod clock;
+mod commits;
+mod compaction;
+#[cfg(test)]
+mod compaction_tests;
+mod config_writer;
+mod contained;
+mod context;
+mod inner;
+mod lock_manager;
+pub mod lock_order;
+mod log_writer;
+mod logical_unit;
+mod master;
+mod processor;
+mod registry;
+mod schedule;
+mod shell;
+mod shutdown;
+pub mod sync;
+mod view;
+mod watch;
+mod why;
+mod worker_pool;
+mod workers;
+
+pub use archive::AutoArchived;
+// What the runtime answers with, for layers that must not name the engine.
+pub use crate::engine::locks::{Holder, LockReport, Mode, OwnerId, Reserves, Wanter};
+pub use builder::MasterBuilder;
+pub use cancel::{CancelCause, CancelToken, OnCancel};
+pub use config_writer::{ConfigSnapshot, ConfigWriter};
+pub use context::Context;
+pub use lock_manager::{Asked, LockGuard, LockManager, LockOptions, LockOwner, Locks};
+pub use logical_unit::{DeclaredLocks, LogicalUnit, TypedOp};
+pub use master::{Limits, Master};
+pub use registry::Registry;
+pub use shutdown::Shutdown;
+pub use view::{
+    Answer, CancelAnswer, Explanation, InTheWay, JobView, LockOverview, LockWait, WaitLink, Why,
+};
+
+// Parts of the master, public for the scenarios in `loom-tests` and nothing else.
+#[doc(hidden)]
+pub use commits::Commits;
+#[doc(hidden)]
+pub use workers::Workers;

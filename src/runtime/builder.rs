@@ -1,0 +1,258 @@
+//! Opening a state directory and starting a master on it.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crossbeam_channel::Receiver;
+
+use super::compaction::Compaction;
+use super::config_writer::ConfigWriter;
+use super::inner::{Inner, Parts};
+use super::lock_manager::LockManager;
+use super::logical_unit::TypedOp;
+use super::master::{Limits, Master, THREADS, Threads};
+use super::registry::Registry;
+use super::shell::Shell;
+use super::sync::Mutex;
+use super::worker_pool::{self, Task, named};
+use super::{clock, log_writer};
+use crate::engine::locks::WaitPolicy;
+use crate::engine::queue::Queue;
+use crate::store::{Archive, LogStore, MemoryStore, Store};
+use crate::vocabulary::{Error, Hierarchy, JobId, Record};
+
+type BeforeRecovery = Box<dyn FnOnce(&[JobId]) -> Result<(), Error>>;
+
+/// Builds a [`Master`].
+#[must_use = "a builder does nothing until it is started"]
+pub struct MasterBuilder {
+    state_dir: PathBuf,
+    store: Option<(Box<dyn Store>, Vec<Record>)>,
+    program: String,
+    registry: Registry,
+    hierarchy: Hierarchy,
+    policy: WaitPolicy,
+    workers: usize,
+    limits: Limits,
+    config: Option<PathBuf>,
+    spare_log: u64,
+    paused: bool,
+    before_recovery: Option<BeforeRecovery>,
+    error: Option<Error>,
+}
+
+impl MasterBuilder {
+    pub(super) fn new(state_dir: &Path) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            state_dir: state_dir.to_owned(),
+            store: None,
+            program: "lockmaster (embedded)".to_owned(),
+            registry: Registry::default(),
+            hierarchy: Hierarchy::default(),
+            policy: WaitPolicy::default(),
+            workers: processors.max(4),
+            limits: Limits::default(),
+            config: None,
+            spare_log: 128 << 20,
+            paused: false,
+            before_recovery: None,
+            error: None,
+        }
+    }
+
+    /// Adds the logical units of type `U`.
+    pub fn unit<U: TypedOp>(self) -> Self {
+        self.units(Registry::add_typed::<U>)
+    }
+
+    /// Adds logical units by hand: command opcodes, the built-in ones, ...
+    pub fn units(mut self, add: impl FnOnce(&mut Registry) -> Result<(), Error>) -> Self {
+        let added = add(&mut self.registry);
+        self.error = self.error.or(added.err());
+        self
+    }
+
+    /// The levels of locks; Ganeti's where not said.
+    pub fn hierarchy(mut self, hierarchy: Hierarchy) -> Self {
+        self.hierarchy = hierarchy;
+        self
+    }
+
+    /// How waiting for locks is kept fair.
+    pub fn wait_policy(mut self, policy: WaitPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How many opcodes execute at once; the number of processors (at least 4) where not said.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers;
+        self
+    }
+
+    /// What is allowed at most.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What this program calls itself, for whoever finds the state directory in use.
+    pub fn program(mut self, program: impl Into<String>) -> Self {
+        self.program = program.into();
+        self
+    }
+
+    /// Keeps everything in memory only: for tests, and where losing the queue is acceptable.
+    pub fn volatile(self) -> Self {
+        self.store(Box::new(MemoryStore::volatile()), Vec::new())
+    }
+
+    /// Keeps the records in a store of the embedder's own instead of the state directory;
+    /// `kept` are those it kept so far, in order. Archived jobs are then kept in memory only.
+    pub fn store(mut self, store: Box<dyn Store>, kept: Vec<Record>) -> Self {
+        self.store = Some((store, kept));
+        self
+    }
+
+    /// The file of the configuration; `config.json` in the state directory where not said.
+    pub fn config(mut self, path: impl Into<PathBuf>) -> Self {
+        self.config = Some(path.into());
+        self
+    }
+
+    /// How many bytes the log may have beyond twice what the queue takes, before it is made
+    /// shorter; 128 MiB where not said.
+    pub fn spare_log(mut self, bytes: u64) -> Self {
+        self.spare_log = bytes;
+        self
+    }
+
+    /// Takes no job up until [`Master::resume`]: time to look at what there is.
+    pub fn paused(mut self) -> Self {
+        self.paused = true;
+        self
+    }
+
+    /// Calls `end_leftovers` before recovery, with the jobs whose opcodes were executing when the
+    /// last master ended. It has to make sure that nothing of any opcode still runs: also of
+    /// those with crash policy `retry`, whose start the log need not know.
+    pub fn before_recovery(
+        mut self,
+        end_leftovers: impl FnOnce(&[JobId]) -> Result<(), Error> + 'static,
+    ) -> Self {
+        self.before_recovery = Some(Box::new(end_leftovers));
+        self
+    }
+
+    /// Opens the state directory, recovers, and starts the workers.
+    ///
+    /// # Errors
+    ///
+    /// `InUse` where another process has the state directory, `Io` where it cannot be read or
+    /// written, `Corrupt` where its log is damaged or of a newer version, `Invalid` where a
+    /// logical unit was registered twice or there are no workers.
+    pub fn start(mut self) -> Result<Master, Error> {
+        if let Some(error) = self.error.take() {
+            return Err(error);
+        }
+        if self.workers == 0 {
+            return Err(Error::invalid("a master needs at least one worker"));
+        }
+        self.limits.check()?;
+        let mut queue = Queue::new(self.limits.feedback_bytes);
+        let in_memory = self.store.is_some();
+        let store = self.open(&mut queue)?;
+        let archive = if in_memory { Archive::in_memory() } else { Archive::open(&self.state_dir) };
+        let config = self.open_config(in_memory)?;
+        let recovered = self.recover(&mut queue)?;
+        self.run(queue, recovered, store, config, archive)
+    }
+
+    fn open(&mut self, queue: &mut Queue) -> Result<Box<dyn Store>, Error> {
+        if let Some((store, kept)) = self.store.take() {
+            kept.iter().try_for_each(|record| queue.apply(record))?;
+            return queue.replayed().map(|()| store);
+        }
+        let mut misfit = None;
+        let mut replay = |record: Record| {
+            if misfit.is_none() {
+                misfit = queue.apply(&record).err();
+            }
+        };
+        let (store, _) = LogStore::open(&self.state_dir, &self.program, &mut replay)?;
+        match misfit.or(queue.replayed().err()) {
+            Some(error) => Err(error.at(self.state_dir.display())),
+            None => Ok(Box::new(store)),
+        }
+    }
+
+    fn open_config(&self, in_memory: bool) -> Result<ConfigWriter, Error> {
+        match &self.config {
+            Some(path) => ConfigWriter::open(path),
+            None if in_memory => Ok(ConfigWriter::in_memory()),
+            None => ConfigWriter::open(self.state_dir.join("config.json")),
+        }
+    }
+
+    fn recover(&mut self, queue: &mut Queue) -> Result<Vec<Record>, Error> {
+        let interrupted: Vec<JobId> = queue.executing().map(|(id, _)| id).collect();
+        if let Some(end_leftovers) = self.before_recovery.take() {
+            end_leftovers(&interrupted)?;
+        }
+        Ok(queue.recover(clock::now()))
+    }
+
+    fn run(
+        self,
+        queue: Queue,
+        recovered: Vec<Record>,
+        store: Box<dyn Store>,
+        config: ConfigWriter,
+        archive: Archive,
+    ) -> Result<Master, Error> {
+        let compaction = Compaction::new(&queue, self.spare_log);
+        let (sender, tasks) = worker_pool::channel();
+        let mut shell = Shell::new(queue);
+        shell.paused = self.paused;
+        shell.append(recovered);
+        let inner = Arc::new(Inner::new(Parts {
+            workers: self.workers,
+            shell,
+            locks: LockManager::new(self.hierarchy.clone(), self.policy),
+            config,
+            archive,
+            tasks: sender,
+            registry: self.registry,
+            hierarchy: self.hierarchy,
+            limits: self.limits,
+            policy: self.policy,
+        }));
+        let threads = start_threads(&inner, &tasks, store, compaction)?;
+        inner.schedule();
+        Ok(Master { inner, threads: Mutex::new(&THREADS, Some(threads)) })
+    }
+}
+
+fn start_threads(
+    inner: &Arc<Inner>,
+    tasks: &Receiver<Task>,
+    store: Box<dyn Store>,
+    compaction: Compaction,
+) -> Result<Threads, Error> {
+    let shared = Arc::clone(inner);
+    let log_writer = named("log writer", move || log_writer::run(&shared, store, compaction))?;
+    let workers = worker_pool::start(inner, tasks)?;
+    Ok(Threads { workers, log_writer })
+}
+
+impl fmt::Debug for MasterBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MasterBuilder")
+            .field("state_dir", &self.state_dir)
+            .field("registry", &self.registry)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}

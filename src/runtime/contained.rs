@@ -1,0 +1,72 @@
+//! Code of embedders that panics: an error of its opcode, and of nothing else.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::logical_unit::LogicalUnit;
+use crate::vocabulary::{OpError, OpErrorKind};
+
+/// A logical unit whose panics, also that of its `Drop`, reach nobody.
+pub(super) struct Contained(Option<Box<dyn LogicalUnit>>);
+
+impl Contained {
+    /// What `make` makes.
+    pub(super) fn made(
+        make: impl FnOnce() -> Result<Box<dyn LogicalUnit>, OpError>,
+    ) -> Result<Self, OpError> {
+        let unit = guarded(make).unwrap_or_else(|panic| Err(error_of(&panic)))?;
+        Ok(Self(Some(unit)))
+    }
+
+    /// Calls a method of the unit; a panic is an error.
+    pub(super) fn call<T>(
+        &mut self,
+        method: impl FnOnce(&mut dyn LogicalUnit) -> Result<T, OpError>,
+    ) -> Result<T, OpError> {
+        let gone = || OpError::new(OpErrorKind::Panicked, "the logical unit is gone");
+        let unit = self.0.as_deref_mut().ok_or_else(gone)?;
+        guarded(|| method(unit)).unwrap_or_else(|panic| Err(error_of(&panic)))
+    }
+}
+
+impl Drop for Contained {
+    fn drop(&mut self) {
+        let unit = self.0.take();
+        if let Err(panic) = guarded(|| drop(unit)) {
+            tracing::error!(panic, "a logical unit panicked while it was dropped");
+        }
+    }
+}
+
+/// Calls back who asked for it. A panic there must not end the thread that calls: others wait
+/// for it.
+pub(super) fn call_back(callback: impl FnOnce()) {
+    if let Err(panic) = guarded(callback) {
+        tracing::error!(panic, "who was called back panicked");
+    }
+}
+
+/// Runs it; gives what a panic in it says.
+fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
+        let text = panic_text(&*panic).to_owned();
+        discard(panic);
+        text
+    })
+}
+
+fn error_of(panic: &str) -> OpError {
+    OpError::new(OpErrorKind::Panicked, format!("the logical unit panicked: {panic}"))
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// What a panic carries can panic when it is dropped. What that carries is let be.
+fn discard(panic: Box<dyn Any + Send>) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(another);
+    }
+}

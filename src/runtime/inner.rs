@@ -1,0 +1,98 @@
+//! What all threads of a master share.
+
+use std::sync::Arc;
+
+use crossbeam_channel::Sender;
+
+use super::commits::Commits;
+use super::config_writer::ConfigWriter;
+use super::lock_manager::LockManager;
+use super::lock_order::{LevelClasses, LockClass};
+use super::master::Limits;
+use super::processor::Active;
+use super::registry::Registry;
+use super::shell::Shell;
+use super::sync::{Condvar, Mutex, MutexGuard};
+use super::watch::Watch;
+use super::worker_pool::Task;
+use super::workers::Workers;
+use crate::engine::locks::{OwnerId, WaitPolicy};
+use crate::store::Archive;
+use crate::vocabulary::{Hierarchy, JobId, Record};
+
+/// The queue lock. Released before any opcode, callback, client wait or sync.
+pub(super) static QUEUE: LockClass = LockClass::new("queue");
+
+/// What all threads of a master share.
+pub(super) struct Inner {
+    shell: Mutex<Shell>,
+    /// Something was appended, or the log is closed.
+    pub(super) appended: Condvar,
+    pub(super) commits: Commits,
+    pub(super) watch: Watch,
+    pub(super) locks: LockManager<Box<Active>>,
+    /// The levels, as the lock-order checker knows them.
+    pub(super) levels: LevelClasses,
+    pub(super) config: Arc<ConfigWriter>,
+    pub(super) archive: Archive,
+    pub(super) tasks: Sender<Task>,
+    pub(super) registry: Registry,
+    pub(super) hierarchy: Hierarchy,
+    pub(super) limits: Limits,
+    /// How age and priority make an order, for locks and for workers.
+    pub(super) policy: WaitPolicy,
+    pub(super) workers: Workers,
+}
+
+/// What an [`Inner`] is made of that is not made by itself.
+pub(super) struct Parts {
+    pub(super) workers: usize,
+    pub(super) shell: Shell,
+    pub(super) locks: LockManager<Box<Active>>,
+    pub(super) config: ConfigWriter,
+    pub(super) archive: Archive,
+    pub(super) tasks: Sender<Task>,
+    pub(super) registry: Registry,
+    pub(super) hierarchy: Hierarchy,
+    pub(super) limits: Limits,
+    pub(super) policy: WaitPolicy,
+}
+
+impl Inner {
+    pub(super) fn new(parts: Parts) -> Self {
+        Self {
+            workers: Workers::new(parts.workers),
+            shell: Mutex::new(&QUEUE, parts.shell),
+            appended: Condvar::new(),
+            commits: Commits::default(),
+            watch: Watch::new(),
+            locks: parts.locks,
+            levels: LevelClasses::new(&parts.hierarchy),
+            config: Arc::new(parts.config),
+            archive: parts.archive,
+            tasks: parts.tasks,
+            registry: parts.registry,
+            hierarchy: parts.hierarchy,
+            limits: parts.limits,
+            policy: parts.policy,
+        }
+    }
+
+    /// Takes the queue lock.
+    #[track_caller]
+    pub(super) fn shell(&self) -> MutexGuard<'_, Shell> {
+        self.shell.lock()
+    }
+
+    /// Appends one transaction and wakes the log writer. Gives its place in the log.
+    pub(super) fn append(&self, shell: &mut Shell, records: Vec<Record>) -> u64 {
+        let position = shell.append(records);
+        self.appended.notify_one();
+        position
+    }
+}
+
+/// A job owns its locks under its own number.
+pub(super) const fn owner(id: JobId) -> OwnerId {
+    OwnerId(id.get())
+}

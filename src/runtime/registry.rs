@@ -1,0 +1,80 @@
+//! Which logical unit carries out which opcode.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::contained::Contained;
+use super::logical_unit::{LogicalUnit, TypedOp};
+use crate::vocabulary::{Error, OpCode, OpError, OpErrorKind, OpId, Params};
+
+type Make = Box<dyn Fn(&Params) -> Result<Box<dyn LogicalUnit>, OpError> + Send + Sync>;
+
+/// The logical units a master knows, by opcode id.
+#[derive(Default)]
+pub struct Registry {
+    makers: BTreeMap<OpId, Make>,
+}
+
+impl Registry {
+    /// Adds the units of type `U`, made by reading the parameters into its fields.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where its id is malformed or taken.
+    pub fn add_typed<U: TypedOp>(&mut self) -> Result<(), Error> {
+        self.add(OpId::new(U::ID)?, |params| {
+            let unit: U = serde_json::from_str(params.as_json()).map_err(|error| {
+                OpError::prereq(format!("wrong parameters for {}: {error}", U::ID))
+                    .with_code("wrong_input")
+            })?;
+            Ok(Box::new(unit))
+        })
+    }
+
+    /// Adds the units that `make` makes out of the parameters of an opcode.
+    ///
+    /// `make` runs when an opcode is submitted and again whenever it is taken up. It should
+    /// check the form of the parameters and touch nothing else.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where the id is taken.
+    pub fn add<F>(&mut self, id: OpId, make: F) -> Result<(), Error>
+    where
+        F: Fn(&Params) -> Result<Box<dyn LogicalUnit>, OpError> + Send + Sync + 'static,
+    {
+        if self.makers.contains_key(&id) {
+            return Err(Error::invalid(format!("the opcode {id} is declared twice")));
+        }
+        self.makers.insert(id, Box::new(make));
+        Ok(())
+    }
+
+    /// The ids known, in order.
+    pub fn ids(&self) -> impl Iterator<Item = &OpId> {
+        self.makers.keys()
+    }
+
+    /// The unit for that opcode.
+    ///
+    /// # Errors
+    ///
+    /// `Unknown` where no unit is registered under its id, or what its maker says.
+    pub fn make(&self, opcode: &OpCode) -> Result<Box<dyn LogicalUnit>, OpError> {
+        let make = self.makers.get(&opcode.id).ok_or_else(|| {
+            OpError::new(OpErrorKind::Unknown, format!("unknown opcode {}", opcode.id))
+        })?;
+        make(&opcode.params)
+    }
+
+    /// The same, with its panics contained.
+    pub(super) fn contained(&self, opcode: &OpCode) -> Result<Contained, OpError> {
+        Contained::made(|| self.make(opcode))
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.makers.keys()).finish()
+    }
+}

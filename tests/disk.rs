@@ -1,0 +1,190 @@
+//! What the master promises when the disk is slow, full or broken.
+
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex};
+
+use lockmaster::store::{MemoryStore, Store};
+use lockmaster::vocabulary::{Record, UndoState};
+use lockmaster::{
+    CrashPolicy, Error, ErrorKind, Master, MasterBuilder, NewJob, Shutdown, Status, TypedOp,
+};
+use support::{PATIENCE, Step, is_quiet, next_note, open};
+
+type Kept = Arc<Mutex<Vec<Record>>>;
+type Verdict = Result<(), &'static str>;
+
+/// A disk that says what it is about to write, and waits until the test says how that ends.
+struct SlowDisk {
+    asked: Sender<Vec<Record>>,
+    verdicts: Receiver<Verdict>,
+    kept: Kept,
+}
+
+impl Store for SlowDisk {
+    fn append(&mut self, transactions: &[Vec<Record>]) -> Result<(), Error> {
+        let records: Vec<Record> = transactions.iter().flatten().cloned().collect();
+        // Once the test has let go of the disk, everything is written.
+        let verdict = match self.asked.send(records.clone()) {
+            Ok(()) => match self.verdicts.recv_timeout(PATIENCE) {
+                Err(RecvTimeoutError::Timeout) => Err("nobody lets it write"),
+                verdict => verdict.unwrap_or(Ok(())),
+            },
+            Err(_) => Ok(()),
+        };
+        verdict.map_err(|why| Error::new(ErrorKind::Io, why))?;
+        self.kept.lock().unwrap().extend(records);
+        Ok(())
+    }
+}
+
+struct Disk {
+    asked: Receiver<Vec<Record>>,
+    verdicts: Sender<Verdict>,
+    kept: Kept,
+}
+
+impl Disk {
+    /// Lets everything be written up to, but not with, the first write of such a record.
+    fn write_until(&self, stop: fn(&Record) -> bool) {
+        while !self.asked.recv_timeout(PATIENCE).unwrap().iter().any(stop) {
+            self.verdicts.send(Ok(())).unwrap();
+        }
+    }
+
+    fn allow(&self) {
+        self.verdicts.send(Ok(())).unwrap();
+    }
+
+    fn break_down(&self) {
+        self.verdicts.send(Err("no space left on device")).unwrap();
+    }
+
+    /// What a master finds that starts on what this disk has kept so far.
+    fn restart(&self) -> Master {
+        let kept = self.kept.lock().unwrap().clone();
+        builder().store(Box::new(MemoryStore::volatile()), kept).start().unwrap()
+    }
+}
+
+fn builder() -> MasterBuilder {
+    Master::builder("unused").unit::<Step>().workers(2)
+}
+
+fn on_slow_disk() -> (Disk, Master) {
+    let ((asking, asked), (verdicts, receiver)) = (channel(), channel());
+    let kept = Kept::default();
+    let store = SlowDisk { asked: asking, verdicts: receiver, kept: Arc::clone(&kept) };
+    let master = builder().store(Box::new(store), Vec::new()).start().unwrap();
+    (Disk { asked, verdicts, kept }, master)
+}
+
+fn is_submission(record: &Record) -> bool {
+    matches!(record, Record::Submitted { .. })
+}
+
+fn is_end(record: &Record) -> bool {
+    matches!(record, Record::Finished { .. })
+}
+
+fn steps(gates: &[&str], on_crash: CrashPolicy) -> NewJob {
+    let step = |gate: &&str| Step {
+        gate: (*gate).to_owned(),
+        on_crash: Some(on_crash),
+        instance: vec!["i".to_owned()],
+        ..Step::default()
+    };
+    NewJob::of(gates.iter().map(|gate| step(gate).opcode().unwrap()))
+}
+
+#[test]
+fn nothing_executes_before_its_submission_is_on_disk() {
+    for (policy, gate) in [(CrashPolicy::Fail, "sub-fail"), (CrashPolicy::Retry, "sub-retry")] {
+        let (disk, master) = on_slow_disk();
+        let answer = master.begin_submit(vec![steps(&[gate], policy)], None).unwrap();
+        disk.write_until(is_submission);
+        assert!(is_quiet(gate));
+        drop(disk);
+        assert_eq!(next_note(gate), "begin");
+        open(gate);
+        assert_eq!(master.wait(answer.value[0]).unwrap().status, Status::Success);
+    }
+}
+
+#[test]
+fn an_opcode_that_may_be_repeated_still_waits_for_the_end_of_the_one_before_it() {
+    let (disk, master) = on_slow_disk();
+    let job = steps(&["chain-1", "chain-2"], CrashPolicy::Retry);
+    let id = master.begin_submit(vec![job], None).unwrap().value[0];
+    open("chain-1");
+    disk.write_until(is_end);
+    assert_eq!((next_note("chain-1"), next_note("chain-1")), ("begin", "end"));
+    let after_crash = disk.restart();
+    open("chain-1");
+    open("chain-2");
+    assert_eq!(after_crash.wait(id).unwrap().status, Status::Success);
+    assert_eq!((next_note("chain-1"), next_note("chain-1")), ("begin", "end"));
+    assert_eq!((next_note("chain-2"), next_note("chain-2")), ("begin", "end"));
+    drop(disk);
+    assert_eq!(next_note("chain-2"), "begin", "only now does the first master go on");
+    open("chain-2");
+    assert_eq!(master.wait(id).unwrap().status, Status::Success);
+}
+
+#[test]
+fn nobody_hears_of_what_is_not_on_disk() {
+    let (disk, master) = on_slow_disk();
+    let job = steps(&["hear"], CrashPolicy::Fail);
+    let id = master.begin_submit(vec![job], None).unwrap().value[0];
+    open("hear");
+    disk.write_until(is_end);
+    let answer = master.job(id).unwrap();
+    assert_eq!(answer.value.status, Status::Success);
+    let (sender, told) = channel();
+    let (early, changed) = (sender.clone(), sender);
+    master.on_durable(answer.position, move |durable| early.send(durable.is_ok()).unwrap());
+    master.on_change(id, move || changed.send(true).unwrap());
+    assert!(told.try_recv().is_err(), "the end is not on disk yet");
+    disk.allow();
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+    assert!(told.recv_timeout(PATIENCE).unwrap());
+}
+
+#[test]
+fn a_full_disk_refuses_submissions_with_the_reason_and_stops_starting() {
+    let (disk, master) = on_slow_disk();
+    let refused = std::thread::scope(|scope| {
+        let submitting = scope.spawn(|| master.submit(vec![steps(&["full"], CrashPolicy::Fail)]));
+        disk.write_until(is_submission);
+        disk.break_down();
+        submitting.join().unwrap().unwrap_err()
+    });
+    assert_eq!(refused.kind(), ErrorKind::Stopped);
+    assert!(refused.to_string().contains("no space left on device"), "{refused}");
+    let again = master.submit(vec![steps(&["full"], CrashPolicy::Fail)]).unwrap_err();
+    assert!(again.to_string().contains("no space left on device"), "{again}");
+    assert!(master.has_failed());
+    let shutdown = master.shutdown(Shutdown::Finish, Some(PATIENCE)).unwrap_err();
+    assert!(shutdown.to_string().contains("no space left on device"), "{shutdown}");
+    assert!(is_quiet("full"));
+}
+
+#[test]
+fn an_undo_waits_until_the_failure_it_takes_back_is_on_disk() {
+    let (disk, master) = on_slow_disk();
+    let step = Step { gate: "undo-disk".to_owned(), fail: true, undo: true, ..Step::default() };
+    let job = NewJob::of([step.opcode().unwrap()]);
+    let id = master.begin_submit(vec![job], None).unwrap().value[0];
+    open("undo-disk");
+    disk.write_until(is_end);
+    assert_eq!((next_note("undo-disk"), next_note("undo-disk")), ("begin", "end"));
+    assert!(is_quiet("undo-disk"));
+    drop(disk);
+    assert_eq!(next_note("undo-disk"), "undo");
+    let view = master.wait(id).unwrap();
+    assert_eq!((view.status, &view.job.ops[0].undo), (Status::Error, &UndoState::Done));
+}

@@ -1,0 +1,249 @@
+//! Locks for threads that block, and payloads that come back as values.
+#![cfg(not(loom))]
+#![allow(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use lockmaster::engine::locks::{LockError, OwnerId, RequestOptions, WaitPolicy};
+use lockmaster::runtime::{Asked, LockManager, LockOptions, LockOwner, Locks};
+use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Priority};
+
+/// `"instance/web node/n1:s node/*:s"`: exclusive unless marked shared, `*` for all.
+fn set(text: &str) -> LockRequest {
+    let hierarchy = Hierarchy::default();
+    let mut request = LockRequest::new();
+    for word in text.split_whitespace() {
+        let (lock, mode) = match word.strip_suffix(":s") {
+            Some(lock) => (lock, LockMode::Shared),
+            None => (word, LockMode::Exclusive),
+        };
+        let (level, name) = lock.split_once('/').unwrap();
+        let level = hierarchy.level(level).unwrap();
+        match name {
+            "*" => request.add_all(level, mode).unwrap(),
+            name => request.add(level, name, mode).unwrap(),
+        };
+    }
+    request
+}
+
+fn locks() -> Locks {
+    Locks::new(Hierarchy::default())
+}
+
+fn is_free(locks: &Locks, what: &str) -> bool {
+    locks.with(&set(what), LockOptions::asap(), |_| ()).is_ok()
+}
+
+/// Returns once that owner waits for a lock.
+fn until_waiting(locks: &Locks, owner: OwnerId) {
+    while locks.explain(owner).is_none_or(|report| report.waits.is_none()) {
+        thread::yield_now();
+    }
+}
+
+/// Starts a thread that takes a lock and says so; its owner.
+fn waiter(
+    locks: &Locks,
+    what: &'static str,
+    options: LockOptions,
+    say: mpsc::Sender<Result<&'static str, LockError>>,
+) -> OwnerId {
+    let (owner, id) = mpsc::channel();
+    let theirs = locks.clone();
+    thread::spawn(move || {
+        let me: LockOwner = theirs.owner();
+        owner.send(me.id()).unwrap();
+        let taken = me.lock(&set(what), options).map(|_guard| what);
+        say.send(taken).unwrap();
+    });
+    let id = id.recv().unwrap();
+    until_waiting(locks, id);
+    id
+}
+
+#[test]
+fn guards_release_in_any_order() {
+    let locks = locks();
+    let owner = locks.owner();
+    let instance = owner.lock(&set("instance/a"), LockOptions::default()).unwrap();
+    let node = owner.lock(&set("node/n"), LockOptions::default()).unwrap();
+    drop(instance);
+    assert!(is_free(&locks, "instance/a") && !is_free(&locks, "node/n"));
+    drop(node);
+    assert!(is_free(&locks, "node/n"));
+    assert_eq!(locks.locks(), []);
+}
+
+#[test]
+fn at_a_reentrant_level_guards_nest_and_release_in_any_order() {
+    let levels = Hierarchy::builder().big_lock("cluster").level("instance").reentrant();
+    let locks = Locks::new(levels.level("node").build().unwrap());
+    let owner = locks.owner();
+    let lock = |what| owner.lock(&set(what), LockOptions::default());
+    let outer = lock("instance/a instance/b:s").unwrap();
+    let inner = lock("instance/a:s").unwrap();
+    assert!(matches!(lock("instance/b"), Err(LockError::WouldDeadlock { .. })));
+    drop(outer);
+    assert!(!is_free(&locks, "instance/a"));
+    drop(inner);
+    assert!(is_free(&locks, "instance/*"));
+}
+
+#[test]
+fn a_panic_in_the_body_releases_the_locks() {
+    let locks = locks();
+    let body = || locks.with(&set("node/n"), LockOptions::default(), |_| panic!("on purpose"));
+    let outcome: Result<Result<(), _>, _> = catch_unwind(AssertUnwindSafe(body));
+    assert!(outcome.is_err());
+    assert!(is_free(&locks, "node/*"));
+}
+
+#[test]
+fn no_guard_no_body() {
+    let locks = locks();
+    let owner = locks.owner();
+    let _guard = owner.lock(&set("node/n"), LockOptions::default()).unwrap();
+    let refused = locks.with(&set("node/n"), LockOptions::asap(), |_| panic!("never runs"));
+    let refused: Result<(), _> = refused;
+    let owner = Some(owner.id());
+    assert_eq!(refused.unwrap_err(), LockError::Busy { lock: "node/n".to_owned(), owner });
+}
+
+#[test]
+fn a_thread_that_waits_goes_on_when_the_lock_is_released() {
+    let locks = locks();
+    let (say, said) = mpsc::channel();
+    let owner = locks.owner();
+    let guard = owner.lock(&set("instance/a node/n"), LockOptions::default()).unwrap();
+    waiter(&locks, "node/n", LockOptions::default(), say);
+    assert!(said.try_recv().is_err());
+    drop(guard);
+    assert_eq!(said.recv().unwrap(), Ok("node/n"));
+}
+
+#[test]
+fn a_request_that_runs_out_of_time_lets_those_behind_it_in() {
+    let policy = WaitPolicy { max_bypass: 0, rest: 0, ..WaitPolicy::default() };
+    let locks = Locks::with_policy(Hierarchy::default(), policy);
+    let (say, said) = mpsc::channel();
+    let owner = locks.owner();
+    let _guard = owner.lock(&set("node/n:s"), LockOptions::default()).unwrap();
+    let patience = LockOptions::within(Duration::from_secs(1));
+    waiter(&locks, "node/n", patience, say.clone());
+    waiter(&locks, "node/n:s", LockOptions::default(), say);
+    let mut both = [said.recv().unwrap(), said.recv().unwrap()];
+    both.sort_by_key(Result::is_err);
+    let timed_out = LockError::TimedOut { lock: "node/n".to_owned() };
+    assert_eq!(both, [Ok("node/n:s"), Err(timed_out)]);
+}
+
+#[test]
+fn an_absurd_timeout_is_refused() {
+    let locks = locks();
+    let refused = locks.with(&set("node/n"), LockOptions::within(Duration::MAX), |_| ());
+    assert!(refused.unwrap_err().to_string().contains("absurd"));
+}
+
+#[test]
+fn a_downgraded_guard_lets_sharers_in_and_a_narrowed_one_lets_go_of_the_rest() {
+    let locks = locks();
+    let (say, said) = mpsc::channel();
+    let owner = locks.owner();
+    let mut guard = owner.lock(&set("node/*"), LockOptions::default()).unwrap();
+    waiter(&locks, "node/a", LockOptions::default(), say.clone());
+    guard.narrow(&set("node/b")).unwrap();
+    assert_eq!(said.recv().unwrap(), Ok("node/a"));
+    waiter(&locks, "node/b:s", LockOptions::default(), say);
+    guard.downgrade(&set("node/b")).unwrap();
+    assert_eq!(said.recv().unwrap(), Ok("node/b:s"));
+    assert_eq!(guard.held(), set("node/b:s"));
+    guard.release(&set("node/b")).unwrap();
+    let again = owner.lock(&set("node/b"), LockOptions::default()).unwrap();
+    drop(guard);
+    assert!(!is_free(&locks, "node/b"), "the older guard has nothing left to release");
+    drop(again);
+    assert_eq!(locks.locks(), []);
+}
+
+#[test]
+fn a_change_of_priority_counts_at_once() {
+    let locks = locks();
+    let (say, said) = mpsc::channel();
+    let owner = locks.owner();
+    let guard = owner.lock(&set("node/a"), LockOptions::default()).unwrap();
+    waiter(&locks, "node/a node/b", LockOptions::default(), say.clone());
+    let late = waiter(&locks, "node/a node/c", LockOptions::default(), say);
+    assert!(locks.set_priority(late, Priority::MOST_URGENT));
+    assert_eq!(locks.locks()[0].waiters[0].owner, late);
+    drop(guard);
+    let both = [said.recv().unwrap().unwrap(), said.recv().unwrap().unwrap()];
+    assert!(both.contains(&"node/a node/b") && both.contains(&"node/a node/c"));
+}
+
+#[test]
+fn many_threads_never_hold_in_conflict_and_all_are_served() {
+    let policy = WaitPolicy { max_bypass: 3, window: 2, rest: 2, ..WaitPolicy::default() };
+    let locks = Locks::with_policy(Hierarchy::default(), policy);
+    // Per node: how many share it, or -1 if somebody has it alone.
+    let nodes: [AtomicI64; 4] = Default::default();
+    let enter = |node: &AtomicI64, shared: bool| match shared {
+        true => assert!(node.fetch_add(1, Ordering::SeqCst) >= 0),
+        false => assert_eq!(node.swap(-1, Ordering::SeqCst), 0),
+    };
+    let leave = |node: &AtomicI64, shared: bool| match shared {
+        true => _ = node.fetch_sub(1, Ordering::SeqCst),
+        false => node.store(0, Ordering::SeqCst),
+    };
+    thread::scope(|scope| {
+        for thread in 0..8_usize {
+            let (locks, nodes) = (&locks, &nodes);
+            scope.spawn(move || {
+                for round in 0..200 {
+                    let (a, b) = ((thread + round) % 4, (thread * 3 + round) % 4);
+                    let shared = (thread + round) % 3 == 0;
+                    let mark = if shared { ":s" } else { "" };
+                    let owner = locks.owner();
+                    let staged = round % 2 == 0;
+                    let instance = staged.then(|| {
+                        let request = set(&format!("instance/i{}:s", thread % 2));
+                        owner.lock(&request, LockOptions::default()).unwrap()
+                    });
+                    let request = set(&format!("node/{a}{mark} node/{b}{mark}"));
+                    let guard = owner.lock(&request, LockOptions::default()).unwrap();
+                    enter(&nodes[a], shared);
+                    if a != b {
+                        enter(&nodes[b], shared);
+                        leave(&nodes[b], shared);
+                    }
+                    leave(&nodes[a], shared);
+                    drop((instance, guard));
+                }
+            });
+        }
+    });
+    assert_eq!(locks.locks(), []);
+}
+
+#[test]
+fn payloads_come_back_as_values_when_granted_withdrawn_or_dead() {
+    let manager = LockManager::new(Hierarchy::default(), WaitPolicy::default());
+    let ask = |owner, what, payload| {
+        manager.request(OwnerId(owner), &set(what), RequestOptions::default(), payload)
+    };
+    assert_eq!(ask(1, "node/n", "one"), Ok(Asked::Granted("one")));
+    for (owner, payload) in [(2, "two"), (3, "three"), (4, "four")] {
+        assert_eq!(ask(owner, "node/n", payload), Ok(Asked::Waiting));
+    }
+    assert_eq!(ask(2, "node/m", "two again").unwrap_err().1, "two again");
+    assert_eq!(manager.withdraw(OwnerId(2)), Some("two"));
+    assert_eq!(manager.withdraw(OwnerId(2)), None);
+    assert_eq!(manager.release_all(OwnerId(3)), Some("three"));
+    assert_eq!(manager.pump(9), []);
+    assert_eq!(manager.release_all(OwnerId(1)), None);
+    assert_eq!(manager.pump(9), [(OwnerId(4), "four")]);
+}
