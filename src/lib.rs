@@ -1,6 +1,7 @@
 //! A durable job queue with a deadlock-free lock hierarchy.
 
 pub mod engine;
+pub mod interfaces;
 pub mod runtime;
 pub mod store;
 pub mod vocabulary;

@@ -1,0 +1,22 @@
+//! What the outside speaks to: files that describe work, commands that do it, the wire.
+
+#[cfg(feature = "commands")]
+pub mod catalogue;
+#[cfg(feature = "commands")]
+pub mod command;
+#[cfg(feature = "luxi")]
+mod doorbell;
+#[cfg(feature = "commands")]
+pub mod job_file;
+#[cfg(feature = "commands")]
+mod located;
+#[cfg(feature = "luxi")]
+pub mod luxi;
+#[cfg(feature = "luxi")]
+pub mod places;
+#[cfg(feature = "commands")]
+pub mod template;
+#[cfg(feature = "luxi")]
+pub mod test_delay;
+#[cfg(feature = "luxi")]
+pub mod test_jqueue;

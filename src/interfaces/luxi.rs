@@ -1,0 +1,29 @@
+//! LUXI, Ganeti's local protocol: framed JSON over a Unix socket, with a server and a client.
+//!
+//! The codec is values and functions; [`Server`] is one thread that drives all connections;
+//! [`Client`] is blocking. What the methods do is done by the [`Service`] behind them.
+//! The promises are in `design/luxi.md`.
+
+mod client;
+mod cluster;
+mod connection;
+mod explain;
+mod fields;
+mod frame;
+mod mailbox;
+mod message;
+mod methods;
+mod opcode;
+mod query;
+mod server;
+mod service;
+mod socket;
+mod watch;
+
+pub use client::{Change, Client};
+pub use explain::explanation_to_json;
+pub use fields::Field;
+pub use frame::{Decoder, END, FrameTooLong};
+pub use message::{Failure, Request};
+pub use server::{Server, ServerHandle, ServerLimits};
+pub use service::Service;

@@ -1,0 +1,210 @@
+//! A blocking client.
+
+use std::io::{ErrorKind as IoErrorKind, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::frame::Decoder;
+use super::message::{Request, parse_answer};
+use super::opcode::job_to_wire;
+use super::socket::check_path;
+use crate::vocabulary::{Error, ErrorKind, JobId, NewJob, Priority, Status};
+
+/// The longest answer that is read.
+const MAX_ANSWER_BYTES: usize = 512 << 20;
+/// How long the daemon may take to answer, beside what it was asked to wait.
+const PATIENCE: Duration = Duration::from_secs(180);
+/// How long one request waits for a change, as Ganeti's clients do.
+const WAIT_SECONDS: u32 = 60;
+
+/// What is new about a job.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Its status now.
+    pub status: Status,
+    /// The new lines of its feedback log: serial, seconds and microseconds, type, message.
+    pub log: Vec<(u64, (i64, i64), String, Value)>,
+}
+
+/// A connection to a daemon.
+#[derive(Debug)]
+pub struct Client {
+    stream: UnixStream,
+    decoder: Decoder,
+    path: PathBuf,
+}
+
+impl Client {
+    /// Connects to the daemon that listens at `path`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where the path is too long; `Protocol` where nobody listens there, with the
+    /// command that starts a daemon as the hint; `Io`.
+    pub fn connect(path: &Path) -> Result<Self, Error> {
+        check_path(path)?;
+        let stream = UnixStream::connect(path).map_err(|error| unreachable(path, error))?;
+        let failed = |error| Error::io("cannot set up the connection", error);
+        stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
+        Ok(Self { stream, decoder: Decoder::new(MAX_ANSWER_BYTES), path: path.to_owned() })
+    }
+
+    /// Calls a method and waits for its result.
+    ///
+    /// # Errors
+    ///
+    /// What the daemon refuses (`Invalid`, `NotFound`, `Refused`), or `Protocol` where it does
+    /// not answer or its answer cannot be understood.
+    pub fn call<T: DeserializeOwned>(&mut self, method: &str, args: &Value) -> Result<T, Error> {
+        let request = Request::encode(method, args);
+        self.stream.write_all(&request).map_err(|error| self.lost(&error))?;
+        let answer = self.read_answer()?;
+        let result = parse_answer(&answer)??;
+        serde_json::from_value(result).map_err(|error| {
+            let what = format!("the daemon's answer to {method} is not understood: {error}");
+            Error::new(ErrorKind::Protocol, what).hint("do both have the same version?")
+        })
+    }
+
+    fn read_answer(&mut self) -> Result<Vec<u8>, Error> {
+        let mut chunk = [0; 16 << 10];
+        loop {
+            let next = self.decoder.next_message();
+            let next = next.map_err(|long| Error::new(ErrorKind::Protocol, long.to_string()))?;
+            if let Some(answer) = next {
+                return Ok(answer);
+            }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(self.lost(&IoErrorKind::UnexpectedEof.into())),
+                Ok(count) => self.decoder.push(&chunk[..count]),
+                Err(error) if error.kind() == IoErrorKind::Interrupted => {}
+                Err(error) => return Err(self.lost(&error)),
+            }
+        }
+    }
+
+    fn lost(&self, error: &std::io::Error) -> Error {
+        let path = self.path.display();
+        let message = match error.kind() {
+            IoErrorKind::WouldBlock | IoErrorKind::TimedOut => {
+                format!("the daemon at {path} does not answer")
+            }
+            IoErrorKind::UnexpectedEof | IoErrorKind::BrokenPipe | IoErrorKind::ConnectionReset => {
+                format!("the daemon at {path} closed the connection")
+            }
+            _ => format!("the connection to the daemon at {path} failed: {error}"),
+        };
+        Error::new(ErrorKind::Protocol, message)
+            .hint("look at the daemon's log; jobs that were acknowledged are not lost")
+    }
+
+    /// Submits jobs, all or none; the ids come when they are on the daemon's disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn submit(&mut self, jobs: &[NewJob]) -> Result<Vec<JobId>, Error> {
+        let jobs: Vec<Value> = jobs.iter().map(job_to_wire).collect();
+        self.call("LockmasterSubmit", &json!([jobs]))
+    }
+
+    /// Those fields of those jobs, or of all jobs where `ids` is empty. A job that does not
+    /// exist has null for every field but its id.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn query(&mut self, ids: &[JobId], fields: &[&str]) -> Result<Vec<Vec<Value>>, Error> {
+        self.call("QueryJobs", &json!([ids, fields]))
+    }
+
+    /// Cancels a job: whether it is cancelled now, and a sentence.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn cancel(&mut self, id: JobId) -> Result<(bool, String), Error> {
+        self.call("CancelJob", &json!([id, false]))
+    }
+
+    /// Gives the opcodes of a job that have not started a new priority: whether it was done, and
+    /// a sentence.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn change_priority(
+        &mut self,
+        id: JobId,
+        priority: Priority,
+    ) -> Result<(bool, String), Error> {
+        self.call("ChangeJobPriority", &json!([id, priority.get()]))
+    }
+
+    /// Why a job is not executing, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn why(&mut self, id: JobId) -> Result<Value, Error> {
+        self.call("LockmasterWhy", &json!([id]))
+    }
+
+    /// Who holds and who waits for which lock, as JSON; with the graph of who waits for whom
+    /// where asked for.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn locks(&mut self, graph: bool) -> Result<Value, Error> {
+        self.call("LockmasterLocks", &json!([graph]))
+    }
+
+    /// Waits until a job differs from `known`, has feedback after the serial `after`, or is
+    /// final; a minute at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call); `NotFound` where there is no such job.
+    pub fn wait_for_change(
+        &mut self,
+        id: JobId,
+        known: Option<Status>,
+        after: u64,
+    ) -> Result<Change, Error> {
+        #[derive(Deserialize)]
+        struct Answer((Status,), Vec<(u64, (i64, i64), String, Value)>);
+        let known = known.map(|status| [status]);
+        let args = json!([id, ["status"], known, after, WAIT_SECONDS]);
+        let answer = self.call("WaitForJobChange", &args);
+        let Answer((status,), log) = answer.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, format!("there is no job {id}")),
+            _ => error,
+        })?;
+        Ok(Change { status, log })
+    }
+}
+
+fn unreachable(path: &Path, error: std::io::Error) -> Error {
+    let shown = path.display();
+    match error.kind() {
+        IoErrorKind::NotFound | IoErrorKind::ConnectionRefused => {
+            Error::new(ErrorKind::Protocol, format!("no daemon listens at {shown}"))
+                .hint(format!("start one with: lockmasterd --socket {shown}"))
+                .caused_by(error)
+        }
+        IoErrorKind::PermissionDenied => {
+            Error::new(ErrorKind::Protocol, format!("you may not connect to the daemon at {shown}"))
+                .hint("become a member of the group that owns the socket")
+                .caused_by(error)
+        }
+        _ => Error::new(ErrorKind::Protocol, format!("cannot connect to {shown}: {error}"))
+            .caused_by(error),
+    }
+}

@@ -1,0 +1,163 @@
+//! What one connection does when it has its turn: write, read, ask the service, wait.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::super::connection::{Connection, Filled, State};
+use super::super::mailbox::News;
+use super::super::message::{Failure, Request};
+use super::super::methods::{Reply, carry_out};
+use super::super::watch::Watch;
+use super::Server;
+use crate::vocabulary::Error;
+
+/// How much one connection may do before the others have their turn.
+const TURN: usize = 16;
+/// What becomes of a connection after its turn.
+enum Next {
+    Keep,
+    Again,
+    Close,
+}
+
+impl Server {
+    /// Gives a connection its turn.
+    pub(super) fn advance(&mut self, token: usize) {
+        let Some(mut connection) = self.connections.remove(&token) else { return };
+        let next = self.drive(token, &mut connection).unwrap_or(Next::Close);
+        self.count(token, &mut connection);
+        match next {
+            _ if self.buffered > self.limits.buffered_bytes => {
+                self.over_the_bound(token, connection);
+            }
+            Next::Close => self.release(token, connection),
+            Next::Again => {
+                self.connections.insert(token, connection);
+                self.ready.push_back(token);
+            }
+            Next::Keep => drop(self.connections.insert(token, connection)),
+        }
+    }
+
+    fn over_the_bound(&mut self, token: usize, connection: Connection) {
+        let (peer, bytes) = (connection.peer, connection.held_bytes());
+        tracing::warn!(uid = peer.uid, pid = peer.pid, bytes, "clients hold too much memory");
+        self.release(token, connection);
+    }
+
+    /// Writes, reads and serves until the connection has to wait, or its turn is over.
+    fn drive(&mut self, token: usize, connection: &mut Connection) -> std::io::Result<Next> {
+        for _ in 0..TURN {
+            connection.flush(Instant::now())?;
+            let idle = matches!(connection.state, State::Idle);
+            if connection.has_output() || !idle {
+                return Ok(if connection.gone { Next::Close } else { Next::Keep });
+            }
+            if connection.closing || self.stopping {
+                return Ok(Next::Close);
+            }
+            match connection.next_message() {
+                Ok(Some(message)) => self.serve(token, connection, &message),
+                Ok(None) => match connection.fill(&mut self.scratch)? {
+                    Filled::Some => {}
+                    Filled::NotNow => return Ok(Next::Keep),
+                    Filled::End => return Ok(Next::Close),
+                },
+                Err(too_long) => self.refuse(connection, &Failure::parse(too_long)),
+            }
+        }
+        Ok(Next::Again)
+    }
+
+    fn serve(&mut self, token: usize, connection: &mut Connection, message: &[u8]) {
+        connection.request += 1;
+        let reply = Request::parse(message).and_then(|request| {
+            carry_out(&*self.service, connection.peer, &request, Instant::now())
+        });
+        match reply {
+            Ok(Reply::Held { answer, position }) => self.hold(token, connection, answer, position),
+            Ok(Reply::Watch(watch)) => self.watch(token, connection, watch, self.stopping),
+            Err(failure) => self.refuse(connection, &failure),
+        }
+    }
+
+    pub(super) fn refuse(&self, connection: &mut Connection, failure: &Failure) {
+        connection.closing |= failure.closes();
+        connection.queue(failure.encode(), Instant::now());
+    }
+
+    /// Keeps an answer back until what it tells is on disk.
+    fn hold(&self, token: usize, connection: &mut Connection, answer: Vec<u8>, position: u64) {
+        connection.state = State::Held(answer);
+        let (mailbox, request) = (Arc::clone(&self.mailbox), connection.request);
+        let then = move |result: Result<(), Error>| {
+            let failed = result.err().map(|error| error.to_string());
+            mailbox.send(News::Durable { token, request, failed });
+        };
+        self.service.on_durable(position, Box::new(then));
+    }
+
+    /// Answers a watch, or registers for the next change of its job. Looks after registering,
+    /// so that no change falls between.
+    pub(super) fn watch(
+        &self,
+        token: usize,
+        connection: &mut Connection,
+        watch: Watch,
+        time_is_up: bool,
+    ) {
+        if self.answer_watch(token, connection, &watch, time_is_up) {
+            return;
+        }
+        let Some(job) = watch.job() else { return };
+        let (mailbox, request) = (Arc::clone(&self.mailbox), connection.request);
+        let notify = move || mailbox.send(News::Changed { token, request });
+        let registration = self.service.on_change(job, Box::new(notify));
+        if self.answer_watch(token, connection, &watch, false) {
+            self.service.forget(job, registration);
+        } else {
+            connection.state = State::Watching { watch, registration };
+        }
+    }
+
+    fn answer_watch(
+        &self,
+        token: usize,
+        connection: &mut Connection,
+        watch: &Watch,
+        time_is_up: bool,
+    ) -> bool {
+        match watch.look(&*self.service, time_is_up) {
+            Ok(Some((answer, position))) => self.hold(token, connection, answer, position),
+            Ok(None) => return false,
+            Err(failure) => self.refuse(connection, &failure),
+        }
+        true
+    }
+
+    /// Brings the server's books in line with the connection.
+    fn count(&mut self, token: usize, connection: &mut Connection) {
+        let bytes = connection.held_bytes();
+        self.buffered = self.buffered - connection.counted + bytes;
+        connection.counted = bytes;
+        let deadline = connection.next_deadline(self.limits.stall);
+        if deadline != connection.deadline {
+            connection.deadline.map(|old| self.deadlines.remove(&(old, token)));
+            deadline.map(|new| self.deadlines.insert((new, token)));
+            connection.deadline = deadline;
+        }
+    }
+
+    /// Frees everything a connection had.
+    pub(super) fn release(&mut self, token: usize, connection: Connection) {
+        self.buffered -= connection.counted;
+        connection.deadline.map(|deadline| self.deadlines.remove(&(deadline, token)));
+        if let State::Watching { watch, registration } = connection.state {
+            watch.job().into_iter().for_each(|job| self.service.forget(job, registration));
+        }
+        drop(connection.stream);
+        if self.accept_paused {
+            self.accept();
+        }
+    }
+}

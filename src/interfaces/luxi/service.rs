@@ -1,0 +1,133 @@
+//! What the protocol needs of a master.
+
+use crate::runtime::{Answer, CancelAnswer, Explanation, JobView, LockOverview, Master};
+use crate::vocabulary::{Error, FeedbackEntry, JobId, NewJob, Priority, Status};
+
+/// The queue behind the protocol: a [`Master`], or something else in a test.
+///
+/// No method may block; callbacks may come on any thread.
+pub trait Service: Send + Sync + 'static {
+    /// As [`Master::begin_submit`].
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, `Refused`, `Stopped`.
+    fn begin_submit(&self, jobs: Vec<NewJob>) -> Result<Answer<Vec<JobId>>, Error>;
+
+    /// As [`Master::begin_submit_although_drained`].
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, `Refused`, `Stopped`.
+    fn begin_submit_although_drained(&self, jobs: Vec<NewJob>)
+    -> Result<Answer<Vec<JobId>>, Error>;
+
+    /// As [`Master::set_drained`].
+    ///
+    /// # Errors
+    ///
+    /// `Stopped`.
+    fn set_drained(&self, drained: bool) -> Result<Answer<()>, Error>;
+
+    /// As [`Master::is_drained`].
+    fn is_drained(&self) -> Answer<bool>;
+
+    /// As [`Master::cancel`].
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Stopped`.
+    fn cancel(&self, id: JobId) -> Result<Answer<CancelAnswer>, Error>;
+
+    /// As [`Master::change_priority`].
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Refused` where the job has ended, `Stopped`.
+    fn change_priority(&self, id: JobId, priority: Priority) -> Result<Answer<()>, Error>;
+
+    /// As [`Master::job`].
+    fn job(&self, id: JobId) -> Option<Answer<JobView>>;
+
+    /// As [`Master::jobs`].
+    fn jobs(&self) -> Answer<Vec<JobView>>;
+
+    /// As [`Master::progress`].
+    fn progress(&self, id: JobId, after: u64) -> Option<Answer<(Status, Vec<FeedbackEntry>)>>;
+
+    /// As [`Master::explain`].
+    fn explain(&self, id: JobId) -> Option<Answer<Explanation>>;
+
+    /// As [`Master::locks`].
+    fn locks(&self, graph: bool) -> Answer<LockOverview>;
+
+    /// As [`Master::on_change`].
+    fn on_change(&self, id: JobId, notify: Box<dyn FnOnce() + Send>) -> u64;
+
+    /// As [`Master::forget`].
+    fn forget(&self, id: JobId, registration: u64);
+
+    /// As [`Master::on_durable`].
+    fn on_durable(&self, position: u64, then: Box<dyn FnOnce(Result<(), Error>) + Send>);
+}
+
+impl Service for Master {
+    fn begin_submit(&self, jobs: Vec<NewJob>) -> Result<Answer<Vec<JobId>>, Error> {
+        Self::begin_submit(self, jobs, None)
+    }
+
+    fn begin_submit_although_drained(
+        &self,
+        jobs: Vec<NewJob>,
+    ) -> Result<Answer<Vec<JobId>>, Error> {
+        Self::begin_submit_although_drained(self, jobs, None)
+    }
+
+    fn set_drained(&self, drained: bool) -> Result<Answer<()>, Error> {
+        Self::set_drained(self, drained)
+    }
+
+    fn is_drained(&self) -> Answer<bool> {
+        Self::is_drained(self)
+    }
+
+    fn cancel(&self, id: JobId) -> Result<Answer<CancelAnswer>, Error> {
+        Self::cancel(self, id)
+    }
+
+    fn change_priority(&self, id: JobId, priority: Priority) -> Result<Answer<()>, Error> {
+        Self::change_priority(self, id, priority)
+    }
+
+    fn job(&self, id: JobId) -> Option<Answer<JobView>> {
+        Self::job(self, id)
+    }
+
+    fn jobs(&self) -> Answer<Vec<JobView>> {
+        Self::jobs(self)
+    }
+
+    fn progress(&self, id: JobId, after: u64) -> Option<Answer<(Status, Vec<FeedbackEntry>)>> {
+        Self::progress(self, id, after)
+    }
+
+    fn explain(&self, id: JobId) -> Option<Answer<Explanation>> {
+        Self::explain(self, id)
+    }
+
+    fn locks(&self, graph: bool) -> Answer<LockOverview> {
+        Self::locks(self, graph)
+    }
+
+    fn on_change(&self, id: JobId, notify: Box<dyn FnOnce() + Send>) -> u64 {
+        Self::on_change(self, id, notify)
+    }
+
+    fn forget(&self, id: JobId, registration: u64) {
+        Self::forget(self, id, registration);
+    }
+
+    fn on_durable(&self, position: u64, then: Box<dyn FnOnce(Result<(), Error>) + Send>) {
+        Self::on_durable(self, position, then);
+    }
+}
