@@ -1,4 +1,5 @@
-//! A durable job queue with a deadlock-free lock hierarchy.
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod engine;
 pub mod interfaces;

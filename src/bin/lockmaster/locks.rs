@@ -1,0 +1,75 @@
+//! `lockmaster locks`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use lockmaster::vocabulary::Error;
+use serde_json::Value;
+
+use crate::daemon::Daemon;
+use crate::follow::said;
+use crate::{output, times};
+
+/// Show who holds which lock, and who waits for it, the next one first
+#[derive(Debug, Args)]
+pub(crate) struct LocksArgs {
+    /// Print who waits for whom as a graph, for dot
+    #[arg(long, conflicts_with = "json")]
+    graph: bool,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &LocksArgs) -> Result<ExitCode, Error> {
+    let overview = args.daemon.connect()?.locks(args.graph)?;
+    match (args.graph, args.json) {
+        (true, _) => output::print(overview["graph"].as_str().unwrap_or_default().trim_end())?,
+        (_, true) => output::print_json(&overview)?,
+        _ => print_table(&overview)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print_table(overview: &Value) -> Result<(), Error> {
+    let head = ["LOCK", "WHO", "JOB", "LABEL", "MODE", "FOR"].map(str::to_owned);
+    let locks = overview["locks"].as_array().into_iter().flatten();
+    let rows: Vec<Vec<String>> = locks.flat_map(|lock| rows(lock, &overview["now"])).collect();
+    output::print_table(&head, &rows)
+}
+
+fn rows(lock: &Value, now: &Value) -> Vec<Vec<String>> {
+    let all = |who: &str| lock[who].as_array().into_iter().flatten();
+    let row = |who: String, one: &Value| {
+        let label = one["label"].as_str().map_or("-".to_owned(), output::harmless);
+        let long = times::said_between(&one["since"], now);
+        vec![said(&lock["lock"]), who, one["job"].to_string(), label, said(&one["mode"]), long]
+    };
+    let holders = all("holders").map(|one| row("holds".to_owned(), one));
+    let waiters = all("waiters").zip(1..).map(|(one, turn)| row(format!("waits, {turn}."), one));
+    holders.chain(waiters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn holders_come_before_waiters_and_waiters_in_the_order_of_their_turn() {
+        let who = |job: u64| json!({"job": job, "label": null, "mode": "shared", "since": [0, 0]});
+        let lock = json!({
+            "lock": "node/n1", "holders": [who(3)], "waiters": [who(2), who(1)],
+        });
+        let rows = rows(&lock, &json!([60, 0]));
+        assert_eq!(rows[0], ["node/n1", "holds", "3", "-", "shared", "1 min"]);
+        let turns: Vec<&[String]> = rows[1..].iter().map(|row| &row[1..3]).collect();
+        assert_eq!(turns, [["waits, 1.", "2"], ["waits, 2.", "1"]]);
+    }
+}

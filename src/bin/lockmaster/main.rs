@@ -1,0 +1,86 @@
+//! `lockmaster`: the command line. One file per verb.
+
+mod bench;
+mod cancel;
+mod check;
+mod daemon;
+mod follow;
+mod info;
+mod list;
+mod locks;
+mod output;
+mod priority;
+mod run;
+mod submit;
+mod times;
+mod wait;
+mod watch;
+mod why;
+mod wording;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use lockmaster::vocabulary::{Error, ErrorKind};
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done; every job in question succeeded
+  1  a job failed or was cancelled, or the daemon refused
+  2  the command line or a file is not valid, or there is no such job
+  3  the daemon cannot be reached, or the state directory cannot be used
+
+LOCKMASTER_SOCKET names the daemon's socket where --socket does not.";
+
+/// Queue jobs, run them under locks, and see what waits for what
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Run(run::RunArgs),
+    Submit(submit::SubmitArgs),
+    List(list::ListArgs),
+    Info(info::InfoArgs),
+    Watch(watch::WatchArgs),
+    Wait(wait::WaitArgs),
+    Cancel(cancel::CancelArgs),
+    Priority(priority::PriorityArgs),
+    Why(why::WhyArgs),
+    Check(check::CheckArgs),
+    Locks(locks::LocksArgs),
+    Bench(bench::BenchArgs),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().verb {
+        Verb::Run(args) => run::run(&args),
+        Verb::Submit(args) => submit::run(&args),
+        Verb::List(args) => list::run(&args),
+        Verb::Info(args) => info::run(&args),
+        Verb::Watch(args) => watch::run(&args),
+        Verb::Wait(args) => wait::run(&args),
+        Verb::Cancel(args) => cancel::run(&args),
+        Verb::Priority(args) => priority::run(&args),
+        Verb::Why(args) => why::run(&args),
+        Verb::Check(args) => check::run(&args),
+        Verb::Locks(args) => locks::run(&args),
+        Verb::Bench(args) => bench::run(&args),
+    };
+    result.unwrap_or_else(|error| {
+        output::explain(&error);
+        ExitCode::from(exit_code(&error))
+    })
+}
+
+fn exit_code(error: &Error) -> u8 {
+    match error.kind() {
+        ErrorKind::Refused => 1,
+        ErrorKind::Invalid | ErrorKind::NotFound => 2,
+        _ => 3,
+    }
+}

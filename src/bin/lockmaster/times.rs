@@ -1,0 +1,107 @@
+//! Times for people: in the zone of this machine, to the second.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+
+/// The time in a `[seconds, microseconds]` pair, such as `2026-11-20 14:05:09 +0100`; `-` for
+/// none.
+pub(crate) fn shown(pair: &Value) -> String {
+    let seconds = pair[0].as_i64();
+    let shown = seconds.and_then(|seconds| in_zone(seconds, TimeZone::system()));
+    shown.unwrap_or_else(|| "-".to_owned())
+}
+
+/// Seconds from one pair to the other, such as `1.250s`; none where one is missing.
+pub(crate) fn between(from: &Value, to: &Value) -> Option<String> {
+    let took = span(from, to)?;
+    Some(format!("{}.{:03}s", took.as_secs(), took.subsec_millis()))
+}
+
+fn span(from: &Value, to: &Value) -> Option<Duration> {
+    let micros = |pair: &Value| Some(pair[0].as_i64()? * 1_000_000 + pair[1].as_i64()?);
+    let took = micros(to)?.saturating_sub(micros(from)?);
+    Some(Duration::from_micros(u64::try_from(took).unwrap_or(0)))
+}
+
+/// How long it is from one pair to the other, as people say it; `?` where one is missing.
+pub(crate) fn said_between(from: &Value, to: &Value) -> String {
+    span(from, to).map_or("?".to_owned(), said)
+}
+
+/// A duration as people say it: one unit up to an hour, two above, nothing smaller than a
+/// second.
+pub(crate) fn said(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match seconds {
+        0 => "less than a second".to_owned(),
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{minutes} min"),
+        3600..86400 => two(hours, "h", minutes % 60, "min"),
+        _ => two(days, if days == 1 { "day" } else { "days" }, hours % 24, "h"),
+    }
+}
+
+fn two(large: u64, of: &str, small: u64, unit: &str) -> String {
+    match small {
+        0 => format!("{large} {of}"),
+        _ => format!("{large} {of} {small} {unit}"),
+    }
+}
+
+fn in_zone(seconds: i64, zone: TimeZone) -> Option<String> {
+    let time = Timestamp::from_second(seconds).ok()?.to_zoned(zone);
+    Some(time.strftime("%Y-%m-%d %H:%M:%S %z").to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn known_times_are_shown_as_they_were() {
+        let cases = [
+            (0, "1970-01-01 00:00:00 +0000"),
+            (951_782_400, "2000-02-29 00:00:00 +0000"),
+            (-1, "1969-12-31 23:59:59 +0000"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(in_zone(seconds, TimeZone::UTC).as_deref(), Some(text));
+        }
+        assert_eq!(in_zone(i64::MAX, TimeZone::UTC), None);
+        assert_eq!(shown(&Value::Null), "-");
+    }
+
+    #[test]
+    fn a_duration_is_said_in_the_units_that_fit_it() {
+        let cases = [
+            (0, "less than a second"),
+            (1, "1 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (3599, "59 min"),
+            (3600, "1 h"),
+            (86_399, "23 h 59 min"),
+            (86_400, "1 day"),
+            (2 * 86_400 + 7200, "2 days 2 h"),
+        ];
+        for (seconds, text) in cases {
+            assert_eq!(said(Duration::from_secs(seconds)), text);
+        }
+        assert_eq!(said(Duration::from_millis(1999)), "1 s");
+        assert_eq!(said_between(&json!([1, 900_000]), &json!([63, 0])), "1 min");
+        assert_eq!(said_between(&json!([2, 0]), &json!([1, 0])), "less than a second");
+        assert_eq!(said_between(&Value::Null, &json!([1, 0])), "?");
+    }
+
+    #[test]
+    fn a_span_needs_both_of_its_ends() {
+        assert_eq!(between(&json!([1, 900_000]), &json!([3, 150_000])).as_deref(), Some("1.250s"));
+        assert_eq!(between(&json!([1, 0]), &Value::Null), None);
+    }
+}

@@ -1,0 +1,38 @@
+//! `lockmaster watch`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use lockmaster::vocabulary::{Error, JobId, Status};
+
+use crate::daemon::Daemon;
+use crate::{follow, output};
+
+/// Show what a job says while it runs, until it ends
+///
+/// What it says goes to stdout, how it fares to stderr. Interrupting this does not touch the
+/// job.
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The job
+    #[arg(value_name = "JOB")]
+    id: JobId,
+
+    #[command(flatten)]
+    daemon: Daemon,
+}
+
+/// Runs the verb.
+pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Error> {
+    let mut client = args.daemon.connect()?;
+    let mut last = None;
+    let status = follow::follow(&mut client, args.id, |change| {
+        change.log.iter().try_for_each(|entry| output::print(follow::said(&entry.3)))?;
+        if last.replace(change.status) != Some(change.status) {
+            output::progress(format!("job {} {}", args.id, output::status(change.status.as_str())));
+        }
+        Ok(())
+    })?;
+    follow::explain(&mut client, args.id, status)?;
+    Ok(ExitCode::from(u8::from(status != Status::Success)))
+}

@@ -1,0 +1,306 @@
+//! Why a job waits, in words: from the daemon's answer, or from that of a master in this process.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::follow::said;
+use crate::times;
+
+/// How many of those in the way are named.
+const NAMED: usize = 4;
+
+/// A job for people: its number, and its label where it has one.
+pub(crate) fn name(job: &Value, label: &Value) -> String {
+    match label.as_str() {
+        Some(_) => format!("job {job} ({})", said(label)),
+        None => format!("job {job}"),
+    }
+}
+
+/// Why a job waits, to the end of the chain: a line for each who is in the way of the one above.
+pub(crate) fn explained(why: &Value) -> String {
+    let mut steps: Vec<&Value> = vec![why];
+    steps.extend(list(&why["behind"]));
+    let mut lines = Lines { now: &why["now"], text: Vec::new() };
+    let (mut depth, mut next) = (0, 0);
+    while let Some(step) = steps.get(next) {
+        let subject = name(&step["job"], &step["label"]);
+        lines.add(depth, &format!("{subject} {}", sentence(step, lines.now)));
+        next += 1;
+        if step["reason"] == "lock" {
+            // How the chain of locks ends is said in its last line.
+            let end = steps.get(next).filter(|end| end["reason"] != "lock");
+            depth = lines.chain(depth + 1, step, end.copied());
+            next += usize::from(end.is_some());
+        }
+        depth += 1;
+    }
+    lines.add(0, &prospect(why));
+    lines.text.join("\n")
+}
+
+struct Lines<'a> {
+    now: &'a Value,
+    text: Vec<String>,
+}
+
+impl Lines<'_> {
+    fn add(&mut self, depth: usize, line: &str) {
+        if !line.is_empty() {
+            self.text.push(format!("{:1$}{line}", "", 2 * depth));
+        }
+    }
+
+    /// Who is in the way, and of that one, and so on. The depth of the last line.
+    fn chain(&mut self, mut depth: usize, wait: &Value, end: Option<&Value>) -> usize {
+        let links = list(&wait["chain"]);
+        for (place, link) in links.iter().enumerate() {
+            let goes_on = match (links.get(place + 1), end) {
+                (Some(next), _) => {
+                    format!(
+                        ", and itself waits for {} ({})",
+                        said(&next["lock"]),
+                        said(&next["mode"])
+                    )
+                }
+                (None, Some(end)) => format!("; it {}", brief(end, &name)),
+                (None, None) => String::new(),
+            };
+            let it = if place == 0 { "it" } else { "that" };
+            self.add(depth, &format!("{}{goes_on}", in_the_way(link, it, self.now)));
+            if place == 0 {
+                self.add(depth, &others(list(&wait["in_the_way"])));
+            }
+            depth += 1;
+        }
+        depth.saturating_sub(1)
+    }
+}
+
+fn in_the_way(link: &Value, it: &str, now: &Value) -> String {
+    let (who, held) = (name(&link["blocker"], &link["blocker_label"]), said(&link["held"]));
+    match link["since"].is_null() {
+        true => format!("{who} has waited too long and comes first: {it} is reserved ({held})"),
+        false => {
+            let long = times::said_between(&link["since"], now);
+            format!("{who} has held {it} ({held}) for {long}")
+        }
+    }
+}
+
+/// Who is in the way beside the first.
+fn others(all: &[Value]) -> String {
+    let Some((_, rest)) = all.split_first().filter(|(_, rest)| !rest.is_empty()) else {
+        return String::new();
+    };
+    let named: Vec<String> =
+        rest.iter().take(NAMED).map(|who| name(&who["job"], &who["label"])).collect();
+    let more = match rest.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("also in the way: {}{more}", named.join(", "))
+}
+
+/// What a job is doing or waiting for, as the rest of a sentence that begins with its name.
+fn sentence(why: &Value, now: &Value) -> String {
+    let since = || times::said_between(&why["since"], now);
+    match why["reason"].as_str().unwrap_or_default() {
+        "executing" => format!("has been executing {} for {}", said(&why["opcode"]), since()),
+        "undoing" => {
+            format!("has failed, and what {} did is being taken back", said(&why["opcode"]))
+        }
+        "lock" => {
+            let (lock, mode) = (said(&why["lock"]), said(&why["mode"]));
+            format!("has waited {} for the lock {lock} ({mode})", since())
+        }
+        "worker" => format!("could run: it waits for a free worker{}", before(why)),
+        _ => brief(why, &name),
+    }
+}
+
+fn before(why: &Value) -> String {
+    match why["before"].as_u64() {
+        None | Some(0) => String::new(),
+        Some(1) => "; one job comes before it".to_owned(),
+        Some(before) => format!("; {before} jobs come before it"),
+    }
+}
+
+/// The same in short and without durations: a line that changes only when something happens.
+/// Jobs are called what `name` makes of their number and label.
+pub(crate) fn brief(why: &Value, name: &dyn Fn(&Value, &Value) -> String) -> String {
+    match why["reason"].as_str().unwrap_or_default() {
+        "executing" => format!("executes {}", said(&why["opcode"])),
+        "undoing" => format!("takes back what {} did", said(&why["opcode"])),
+        "final" => format!("has ended: {}", said(&why["status"])),
+        "dependency" => format!("waits for {} to end", name(&why["on"], &why["on_label"])),
+        "lock" => format!(
+            "waits for {} ({}){}",
+            said(&why["lock"]),
+            said(&why["mode"]),
+            holders(list(&why["in_the_way"]), name)
+        ),
+        "starting" => "is about to start".to_owned(),
+        "worker" => "waits for a free worker".to_owned(),
+        "stopping" => "is not started: the queue is stopping".to_owned(),
+        other => format!("waits: {other}"),
+    }
+}
+
+fn holders(all: &[Value], name: &dyn Fn(&Value, &Value) -> String) -> String {
+    let Some((first, rest)) = all.split_first() else { return String::new() };
+    let (who, mode) = (name(&first["job"], &first["label"]), said(&first["mode"]));
+    let verb = if first["since"].is_null() { "comes first" } else { "holds it" };
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    format!(": {who} {verb} ({mode}){more}")
+}
+
+/// How long others may still come first, where the job waits for a lock.
+fn prospect(why: &Value) -> String {
+    let passed = match why["passed"].as_u64().unwrap_or_default() {
+        0 => "nobody got a lock before it so far".to_owned(),
+        1 => "one request of others was granted meanwhile".to_owned(),
+        passed => format!("{passed} requests of others were granted meanwhile"),
+    };
+    let reserves = &why["reserves"];
+    let from_now = match reserves["when"].as_str().unwrap_or_default() {
+        "already" => "it has reserved its locks: nobody comes before it any more".to_owned(),
+        "room" => "it is next to reserve its locks, and then nobody comes before it".to_owned(),
+        "never" => "others may come before it as long as they fit".to_owned(),
+        "after" => {
+            let seconds = reserves["seconds"].as_f64().unwrap_or_default();
+            let time = times::said(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+            format!("after {} more or {time} nobody comes before it any more", reserves["grants"])
+        }
+        _ => return String::new(),
+    };
+    format!("{passed}; {from_now}")
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn link(job: u64, lock: &str, blocker: u64, label: &str, since: &Value) -> Value {
+        json!({
+            "job": job, "lock": lock, "mode": "exclusive",
+            "blocker": blocker, "blocker_label": label, "held": "shared", "since": since,
+        })
+    }
+
+    #[test]
+    fn a_chain_of_locks_is_told_to_its_end() {
+        let chain = [
+            link(3, "instance/web1", 2, "snapshot web1", &json!([300, 0])),
+            link(2, "node/n1", 1, "maintain n1", &json!([240, 0])),
+        ];
+        let others = json!([{"job": 2}, {"job": 7, "label": "seven"}, {"job": 8, "label": null}]);
+        let why = json!({
+            "job": 3, "label": "resize web1", "reason": "lock", "lock": "instance/web1",
+            "mode": "exclusive", "since": [480, 0], "now": [600, 0], "chain": chain,
+            "in_the_way": others, "passed": 3,
+            "reserves": {"when": "after", "grants": 997, "seconds": 540.5},
+            "behind": [{"job": 1, "reason": "executing", "opcode": "OP_MAINTAIN"}],
+        });
+        let expected = "\
+job 3 (resize web1) has waited 2 min for the lock instance/web1 (exclusive)
+  job 2 (snapshot web1) has held it (shared) for 5 min, and itself waits for node/n1 (exclusive)
+  also in the way: job 7 (seven), job 8
+    job 1 (maintain n1) has held that (shared) for 6 min; it executes OP_MAINTAIN
+3 requests of others were granted meanwhile; after 997 more or 9 min nobody comes before it any more";
+        assert_eq!(explained(&why), expected);
+    }
+
+    #[test]
+    fn a_reservation_is_told_as_one() {
+        let why = json!({
+            "job": 3, "reason": "lock", "lock": "node/n1", "mode": "shared", "since": [0, 0],
+            "now": [1, 0], "chain": [link(3, "node/n1", 2, "b", &Value::Null)],
+            "passed": 0, "reserves": {"when": "never"}, "behind": [],
+        });
+        let expected = "\
+job 3 has waited 1 s for the lock node/n1 (shared)
+  job 2 (b) has waited too long and comes first: it is reserved (shared)
+nobody got a lock before it so far; others may come before it as long as they fit";
+        assert_eq!(explained(&why), expected);
+    }
+
+    #[test]
+    fn a_chain_of_jobs_goes_on_into_a_chain_of_locks() {
+        let why = json!({
+            "job": 5, "reason": "dependency", "on": 4, "on_label": "four", "now": [60, 0],
+            "behind": [
+                {"job": 4, "label": "four", "reason": "dependency", "on": 3},
+                {
+                    "job": 3, "reason": "lock", "lock": "node/n1", "mode": "exclusive",
+                    "since": [50, 0], "chain": [link(3, "node/n1", 1, "one", &json!([0, 0]))],
+                    "passed": 9, "reserves": {"when": "already"},
+                },
+                {"job": 1, "reason": "undoing", "opcode": "OP_X"},
+            ],
+        });
+        let expected = "\
+job 5 waits for job 4 (four) to end
+  job 4 (four) waits for job 3 to end
+    job 3 has waited 10 s for the lock node/n1 (exclusive)
+      job 1 (one) has held it (shared) for 1 min; it takes back what OP_X did";
+        assert_eq!(explained(&why), expected);
+    }
+
+    #[test]
+    fn every_other_reason_is_one_line() {
+        let cases = [
+            (json!({"reason": "worker", "before": 0}), "could run: it waits for a free worker"),
+            (
+                json!({"reason": "worker", "before": 1}),
+                "could run: it waits for a free worker; one job comes before it",
+            ),
+            (
+                json!({"reason": "worker", "before": 12}),
+                "could run: it waits for a free worker; 12 jobs come before it",
+            ),
+            (json!({"reason": "stopping"}), "is not started: the queue is stopping"),
+            (json!({"reason": "starting"}), "is about to start"),
+            (json!({"reason": "final", "status": "error"}), "has ended: error"),
+            (
+                json!({"reason": "undoing", "opcode": "OP_X"}),
+                "has failed, and what OP_X did is being taken back",
+            ),
+            (
+                json!({"reason": "executing", "opcode": "OP_X", "since": [0, 0], "now": [3700, 0]}),
+                "has been executing OP_X for 1 h 1 min",
+            ),
+        ];
+        for (mut why, expected) in cases {
+            why["job"] = json!(9);
+            assert_eq!(explained(&why), format!("job 9 {expected}"));
+        }
+    }
+
+    #[test]
+    fn what_a_screen_shows_names_who_holds_the_lock() {
+        let name = |_: &Value, label: &Value| said(label);
+        let mut why = json!({
+            "reason": "lock", "lock": "node/n1", "mode": "exclusive", "in_the_way": [
+                {"job": 1, "label": "one", "mode": "shared", "since": [0, 0]}, {"job": 2},
+            ],
+        });
+        assert_eq!(
+            brief(&why, &name),
+            "waits for node/n1 (exclusive): one holds it (shared) and 1 more"
+        );
+        why["in_the_way"] = json!([{"job": 1, "label": "\u{1b}", "mode": "shared", "since": null}]);
+        assert_eq!(
+            brief(&why, &name),
+            "waits for node/n1 (exclusive): \u{fffd} comes first (shared)"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! The daemon's configuration file.
+
+use std::path::{Path, PathBuf};
+
+use lockmaster::interfaces::catalogue::Catalogue;
+use lockmaster::runtime::Limits;
+use lockmaster::vocabulary::{Error, Hierarchy};
+use serde::Deserialize;
+
+/// What a configuration file can say. Everything has a default.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The levels in the order they are locked, as in catalogues: the first is that of the big
+    /// lock, which every opcode holds.
+    levels: Option<Vec<String>>,
+    /// Files that describe opcodes; relative to the configuration file.
+    #[serde(default)]
+    catalogue: Vec<PathBuf>,
+    /// How many opcodes execute at once.
+    workers: Option<usize>,
+    #[serde(default)]
+    limits: ConfiguredLimits,
+    /// Where the file is.
+    #[serde(skip)]
+    directory: PathBuf,
+}
+
+/// The limits that a file can set; see [`Limits`].
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfiguredLimits {
+    queued_jobs: Option<usize>,
+    batch_jobs: Option<usize>,
+    batch_bytes: Option<usize>,
+    job_ops: Option<usize>,
+    job_bytes: Option<usize>,
+    feedback_bytes: Option<usize>,
+    line_bytes: Option<usize>,
+    result_bytes: Option<usize>,
+}
+
+impl Config {
+    /// Reads the file, or takes the defaults where there is none.
+    pub(crate) fn read(path: Option<&Path>) -> Result<Self, Error> {
+        let Some(path) = path else { return Ok(Self::default()) };
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let shown = path.display();
+            Error::invalid(format!("cannot read the configuration file {shown}: {error}"))
+        })?;
+        let mut config: Self =
+            toml::from_str(&text).map_err(|error| located(path, &text, &error))?;
+        config.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        config.check().map_err(|error| error.at(path.display()))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.workers.is_some_and(|workers| !(1..=1000).contains(&workers)) {
+            return Err(Error::invalid("workers has to be 1 to 1000"));
+        }
+        self.hierarchy().map(|_| ())
+    }
+
+    /// The levels of locks; Ganeti's where the file says nothing.
+    fn hierarchy(&self) -> Result<Hierarchy, Error> {
+        let Some(levels) = &self.levels else { return Ok(Hierarchy::default()) };
+        let Some((first, others)) = levels.split_first() else {
+            return Err(Error::invalid("levels is empty")
+                .hint("the first level is that of the big lock: levels = [\"cluster\", ...]"));
+        };
+        let builder = Hierarchy::builder().big_lock(first);
+        others.iter().fold(builder, |builder, level| builder.level(level)).build()
+    }
+
+    /// Reads the catalogue files. All have to agree on the levels: those that the configuration
+    /// declares, or else those of the first catalogue.
+    pub(crate) fn load(&self) -> Result<(Hierarchy, Vec<Catalogue>), Error> {
+        let (mut hierarchy, mut catalogues) = (self.hierarchy()?, Vec::new());
+        for path in self.catalogue.iter().map(|path| self.directory.join(path)) {
+            let catalogue = Catalogue::load(&path, &hierarchy)?;
+            if catalogues.is_empty() && self.levels.is_none() {
+                hierarchy = catalogue.hierarchy().clone();
+            }
+            if catalogue.hierarchy() != &hierarchy {
+                let theirs = catalogue.hierarchy();
+                let message = format!("the levels {theirs} are not those in use, {hierarchy}");
+                return Err(Error::invalid(message).at(path.display()));
+            }
+            catalogues.push(catalogue);
+        }
+        Ok((hierarchy, catalogues))
+    }
+
+    /// How many opcodes execute at once, if the file says so.
+    pub(crate) const fn workers(&self) -> Option<usize> {
+        self.workers
+    }
+
+    /// What is allowed at most.
+    pub(crate) fn limits(&self) -> Limits {
+        let (mut limits, set) = (Limits::default(), &self.limits);
+        let pairs = [
+            (&mut limits.queued_jobs, set.queued_jobs),
+            (&mut limits.batch_jobs, set.batch_jobs),
+            (&mut limits.batch_bytes, set.batch_bytes),
+            (&mut limits.job_ops, set.job_ops),
+            (&mut limits.job_bytes, set.job_bytes),
+            (&mut limits.feedback_bytes, set.feedback_bytes),
+            (&mut limits.line_bytes, set.line_bytes),
+            (&mut limits.result_bytes, set.result_bytes),
+        ];
+        for (limit, value) in pairs {
+            *limit = value.unwrap_or(*limit);
+        }
+        limits
+    }
+}
+
+/// The parser's error, led by file, line and column.
+fn located(path: &Path, text: &str, error: &toml::de::Error) -> Error {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+    let shown = path.display();
+    let message = error.message().trim_end();
+    let error = Error::invalid(message).at(format!("{shown}:{line}:{column}"));
+    let of_catalogue = ["opcode", "settings", "job", "sets"];
+    match of_catalogue.iter().any(|field| message.contains(&format!("unknown field `{field}`"))) {
+        true => error.hint(format!(
+            "opcodes and their settings stand in a file of their own, which this file names: \
+             catalogue = [\"{}\"]",
+            path.file_name().unwrap_or_default().to_string_lossy()
+        )),
+        false => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, Error> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lockmasterd.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::read(Some(&path))
+    }
+
+    #[test]
+    fn a_file_sets_what_it_names_and_leaves_the_rest() {
+        let text = "levels = ['site', 'pool']\nworkers = 3\n[limits]\njob_ops = 7\n";
+        let config = read(text).unwrap();
+        assert_eq!(config.hierarchy().unwrap().to_string(), "site, pool");
+        assert_eq!((config.workers(), config.limits().job_ops), (Some(3), 7));
+        assert_eq!(config.limits().batch_jobs, Limits::default().batch_jobs);
+        assert_eq!(Config::default().hierarchy().unwrap(), Hierarchy::default());
+    }
+
+    #[test]
+    fn errors_name_the_file_the_line_and_the_column() {
+        let error = read("workers = 3\n\nlimit = 4\n").unwrap_err().to_string();
+        assert!(error.contains("lockmasterd.toml:3:1: unknown field `limit`"), "{error}");
+        let error = read("workers = 0").unwrap_err().to_string();
+        assert!(error.ends_with("lockmasterd.toml: workers has to be 1 to 1000"), "{error}");
+        assert!(read("levels = []").unwrap_err().to_string().contains("levels is empty"));
+        let catalogue = read("[[opcode]]\nid = 'OP_X'\n").unwrap_err();
+        assert!(catalogue.hint_text().unwrap().contains("catalogue = ["), "{catalogue}");
+    }
+}

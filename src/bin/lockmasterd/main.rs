@@ -1,0 +1,29 @@
+//! `lockmasterd`: the daemon that keeps a queue, runs its jobs, and answers LUXI.
+
+mod arguments;
+mod config;
+mod daemon;
+mod logging;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lockmaster::vocabulary::{Error, ErrorKind};
+
+fn main() -> ExitCode {
+    let arguments = arguments::Arguments::parse();
+    logging::start(arguments.log_format);
+    let result = config::Config::read(arguments.config.as_deref())
+        .and_then(|config| daemon::run(&arguments, &config));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => explain(&error),
+    }
+}
+
+/// Says what went wrong; the exit code says whose turn it is.
+fn explain(error: &Error) -> ExitCode {
+    anstream::eprintln!("error: {error}");
+    error.hint_text().into_iter().for_each(|hint| anstream::eprintln!("hint: {hint}"));
+    ExitCode::from(if error.kind() == ErrorKind::Invalid { 2 } else { 3 })
+}

@@ -1,0 +1,12 @@
+//! The real daemon and the real command line, as processes.
+#![cfg(all(feature = "cli", not(loom)))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod cli;
+mod explain;
+mod life;
+mod process;
+mod recordings;
+#[path = "../support/mod.rs"]
+mod support;
+mod test_jqueue;
