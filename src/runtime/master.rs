@@ -199,9 +199,12 @@ impl Master {
         let (bounds, now) = (self.inner.limits.bounds(), clock::now());
         let submitted = shell.queue.submit_recalling(jobs, &recalled, origin, &bounds, now);
         let (value, records) = submitted?;
-        let position = self.inner.append(&mut shell, records);
+        let position = shell.append(records);
         drop(shell);
+        // A worker is woken before the log writer: a job that can start at once then has its
+        // start in the same sync as its submission.
         self.inner.schedule();
+        self.inner.appended.notify_one();
         Ok(Answer { value, position })
     }
 
