@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use super::clock;
 use super::master::Master;
 use super::shell::Shell;
 use super::sync::MutexGuard;
@@ -67,7 +66,7 @@ impl Master {
         budget: Duration,
     ) -> Result<Answer<AutoArchived>, Error> {
         let began = Instant::now();
-        let now = clock::now();
+        let now = self.inner.now();
         let (mut archived, mut looked_at) = (0, 0);
         let mut search = Search { after: None, older_than, look_at: LOOK_AT, bytes: BATCH_BYTES };
         loop {

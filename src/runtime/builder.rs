@@ -4,19 +4,18 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
+use super::clock::Clock;
 use super::compaction::Compaction;
 use super::config_writer::ConfigWriter;
+use super::core::Core;
 use super::inner::{Inner, Parts};
 use super::lock_manager::LockManager;
+use super::log_writer::LogWriter;
 use super::logical_unit::TypedOp;
-use super::master::{Limits, Master, THREADS, Threads};
+use super::master::{Limits, Master};
 use super::registry::Registry;
 use super::shell::Shell;
-use super::sync::Mutex;
-use super::worker_pool::{self, Task, named};
-use super::{clock, log_writer};
+use super::worker_pool;
 use crate::engine::locks::WaitPolicy;
 use crate::engine::queue::Queue;
 use crate::store::{Archive, LogStore, MemoryStore, Store};
@@ -39,6 +38,7 @@ pub struct MasterBuilder {
     spare_log: u64,
     paused: bool,
     before_recovery: Option<BeforeRecovery>,
+    clock: Clock,
     error: Option<Error>,
 }
 
@@ -58,6 +58,7 @@ impl MasterBuilder {
             spare_log: 128 << 20,
             paused: false,
             before_recovery: None,
+            clock: Clock::default(),
             error: None,
         }
     }
@@ -135,6 +136,12 @@ impl MasterBuilder {
         self
     }
 
+    /// Where the time comes from; the system where not said. For tests.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Calls `end_leftovers` before recovery, with the jobs whose opcodes were executing when the
     /// last master ended. It has to make sure that nothing of any opcode still runs: also of
     /// those with crash policy `retry`, whose start the log need not know.
@@ -153,7 +160,17 @@ impl MasterBuilder {
     /// `InUse` where another process has the state directory, `Io` where it cannot be read or
     /// written, `Corrupt` where its log is damaged or of a newer version, `Invalid` where a
     /// logical unit was registered twice or there are no workers.
-    pub fn start(mut self) -> Result<Master, Error> {
+    pub fn start(self) -> Result<Master, Error> {
+        self.without_threads()?.start_threads()
+    }
+
+    /// Opens the state directory and recovers, and leaves each further step to the caller: for
+    /// tests that choose the order in which things happen.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub fn without_threads(mut self) -> Result<Core, Error> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -167,7 +184,7 @@ impl MasterBuilder {
         let archive = if in_memory { Archive::in_memory() } else { Archive::open(&self.state_dir) };
         let config = self.open_config(in_memory)?;
         let recovered = self.recover(&mut queue)?;
-        self.run(queue, recovered, store, config, archive)
+        Ok(self.core(queue, recovered, store, config, archive))
     }
 
     fn open(&mut self, queue: &mut Queue) -> Result<Box<dyn Store>, Error> {
@@ -201,26 +218,28 @@ impl MasterBuilder {
         if let Some(end_leftovers) = self.before_recovery.take() {
             end_leftovers(&interrupted)?;
         }
-        Ok(queue.recover(clock::now()))
+        Ok(queue.recover(self.clock.now()))
     }
 
-    fn run(
+    fn core(
         self,
         queue: Queue,
         recovered: Vec<Record>,
         store: Box<dyn Store>,
         config: ConfigWriter,
         archive: Archive,
-    ) -> Result<Master, Error> {
-        let compaction = Compaction::new(&queue, self.spare_log);
+    ) -> Core {
+        let log_writer = LogWriter::new(store, Compaction::new(&queue, self.spare_log));
         let (sender, tasks) = worker_pool::channel();
         let mut shell = Shell::new(queue);
         shell.paused = self.paused;
         shell.append(recovered);
+        let locks =
+            LockManager::with_clock(self.hierarchy.clone(), self.policy, self.clock.clone());
         let inner = Arc::new(Inner::new(Parts {
             workers: self.workers,
             shell,
-            locks: LockManager::new(self.hierarchy.clone(), self.policy),
+            locks,
             config,
             archive,
             tasks: sender,
@@ -228,23 +247,10 @@ impl MasterBuilder {
             hierarchy: self.hierarchy,
             limits: self.limits,
             policy: self.policy,
+            clock: self.clock,
         }));
-        let threads = start_threads(&inner, &tasks, store, compaction)?;
-        inner.schedule();
-        Ok(Master { inner, threads: Mutex::new(&THREADS, Some(threads)) })
+        Core::new(inner, tasks, log_writer)
     }
-}
-
-fn start_threads(
-    inner: &Arc<Inner>,
-    tasks: &Receiver<Task>,
-    store: Box<dyn Store>,
-    compaction: Compaction,
-) -> Result<Threads, Error> {
-    let shared = Arc::clone(inner);
-    let log_writer = named("log writer", move || log_writer::run(&shared, store, compaction))?;
-    let workers = worker_pool::start(inner, tasks)?;
-    Ok(Threads { workers, log_writer })
 }
 
 impl fmt::Debug for MasterBuilder {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
+use super::clock::Clock;
 use super::commits::Commits;
 use super::config_writer::ConfigWriter;
 use super::lock_manager::LockManager;
@@ -18,7 +19,7 @@ use super::worker_pool::Task;
 use super::workers::Workers;
 use crate::engine::locks::{OwnerId, WaitPolicy};
 use crate::store::Archive;
-use crate::vocabulary::{Hierarchy, JobId, Record};
+use crate::vocabulary::{Hierarchy, JobId, Record, Timestamp};
 
 /// The queue lock. Released before any opcode, callback, client wait or sync.
 pub(super) static QUEUE: LockClass = LockClass::new("queue");
@@ -42,6 +43,7 @@ pub(super) struct Inner {
     /// How age and priority make an order, for locks and for workers.
     pub(super) policy: WaitPolicy,
     pub(super) workers: Workers,
+    pub(super) clock: Clock,
 }
 
 /// What an [`Inner`] is made of that is not made by itself.
@@ -56,6 +58,7 @@ pub(super) struct Parts {
     pub(super) hierarchy: Hierarchy,
     pub(super) limits: Limits,
     pub(super) policy: WaitPolicy,
+    pub(super) clock: Clock,
 }
 
 impl Inner {
@@ -75,7 +78,13 @@ impl Inner {
             hierarchy: parts.hierarchy,
             limits: parts.limits,
             policy: parts.policy,
+            clock: parts.clock,
         }
+    }
+
+    /// The time now, by this master's clock.
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Takes the queue lock.

@@ -10,7 +10,7 @@ mod timer;
 
 use std::collections::HashMap;
 
-use super::clock;
+use super::clock::Clock;
 use super::lock_order::LockClass;
 use super::sync::Mutex;
 use crate::engine::locks::{
@@ -51,15 +51,22 @@ struct State<W> {
 pub struct LockManager<W> {
     state: Mutex<State<W>>,
     hierarchy: Hierarchy,
+    clock: Clock,
 }
 
 impl<W> LockManager<W> {
     /// A manager under which nobody holds anything.
     #[must_use]
     pub fn new(hierarchy: Hierarchy, policy: WaitPolicy) -> Self {
+        Self::with_clock(hierarchy, policy, Clock::default())
+    }
+
+    /// The same, with the time from that clock.
+    #[must_use]
+    pub fn with_clock(hierarchy: Hierarchy, policy: WaitPolicy, clock: Clock) -> Self {
         let table = LockTable::new(hierarchy.clone(), policy);
         let state = State { table, waiters: HashMap::new() };
-        Self { state: Mutex::new(&LOCK_TABLE, state), hierarchy }
+        Self { state: Mutex::new(&LOCK_TABLE, state), hierarchy, clock }
     }
 
     /// The levels.
@@ -81,7 +88,7 @@ impl<W> LockManager<W> {
         waiter: W,
     ) -> Result<Asked<W>, (LockError, W)> {
         let mut state = self.state.lock();
-        match state.table.request(owner, request, options, clock::now()) {
+        match state.table.request(owner, request, options, self.clock.now()) {
             Ok(Outcome::Granted) => Ok(Asked::Granted(waiter)),
             Ok(Outcome::Waiting) => {
                 state.waiters.insert(owner, waiter);
@@ -145,7 +152,7 @@ impl<W> LockManager<W> {
     /// Ends the waiting of those whose deadline has passed, and hands their payloads back.
     #[must_use = "those who stopped waiting do not know it yet"]
     pub fn expire(&self) -> Vec<(OwnerId, W)> {
-        self.expire_at(clock::now())
+        self.expire_at(self.clock.now())
     }
 
     /// [`expire`](Self::expire), with the time passed in.
@@ -179,7 +186,7 @@ impl<W> LockManager<W> {
                 return handed_out;
             }
             let left = want - handed_out.len();
-            let (granted, more) = state.table.pump_within(left, before, TRIES, clock::now());
+            let (granted, more) = state.table.pump_within(left, before, TRIES, self.clock.now());
             handed_out.extend(state.take(granted));
             if !more {
                 return handed_out;
@@ -202,7 +209,7 @@ impl<W> LockManager<W> {
     /// What an owner holds and waits for, and why.
     #[must_use]
     pub fn explain(&self, owner: OwnerId) -> Option<OwnerReport> {
-        self.state.lock().table.explain(owner, clock::now())
+        self.state.lock().table.explain(owner, self.clock.now())
     }
 
     /// All locks somebody holds or waits for.

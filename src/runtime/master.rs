@@ -6,7 +6,6 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use super::builder::MasterBuilder;
-use super::clock;
 use super::config_writer::ConfigWriter;
 use super::inner::Inner;
 use super::lock_order::LockClass;
@@ -196,7 +195,7 @@ impl Master {
         if shell.queue.is_drained() && !although_drained {
             return Err(Refusal::Drained.into());
         }
-        let (bounds, now) = (self.inner.limits.bounds(), clock::now());
+        let (bounds, now) = (self.inner.limits.bounds(), self.inner.now());
         let submitted = shell.queue.submit_recalling(jobs, &recalled, origin, &bounds, now);
         let (value, records) = submitted?;
         let position = shell.append(records);
@@ -220,7 +219,7 @@ impl Master {
             drop(shell);
             return Err(self.stopped());
         }
-        let records = shell.queue.set_drained(drained, clock::now());
+        let records = shell.queue.set_drained(drained, self.inner.now());
         let position = self.inner.append(&mut shell, records);
         Ok(Answer { value: (), position })
     }
@@ -376,7 +375,7 @@ impl Master {
             drop(shell);
             return Err(self.stopped());
         }
-        let (how, records) = match shell.queue.cancel(id, clock::now()) {
+        let (how, records) = match shell.queue.cancel(id, self.inner.now()) {
             Ok(canceled) => canceled,
             Err(Refusal::AlreadyFinal { .. }) => {
                 return Ok(Answer { value: CancelAnswer::AlreadyFinal, position: shell.position });

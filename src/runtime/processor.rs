@@ -1,19 +1,24 @@
 //! Carries out one opcode: arguments, names, locks level by level, prerequisites, execution,
-//! undo. A job that waits for locks is a value in the lock manager, not a thread.
+//! undo. A job that waits for locks is a value in the lock manager, one that waits for the disk a
+//! value with the log writer: no thread waits for either.
+//!
+//! What is to be done is cut into tasks at these places. Each function here that ends a task says
+//! what the same worker goes on with, if anything.
 
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::cancel::{CancelCause, CancelToken};
-use super::clock;
 use super::contained::Contained;
 use super::context::Context;
 use super::inner::{Inner, owner};
 use super::lock_manager::Asked;
 use super::lock_order::assert_no_locks_held;
-
 use super::logical_unit::{DeclaredLocks, LogicalUnit};
+use super::shell::{Shell, WhenDurable};
+use super::sync::MutexGuard;
+use super::worker_pool::Task;
 use crate::engine::locks::{LockError, RequestOptions};
 use crate::engine::queue::Start;
 use crate::vocabulary::{
@@ -28,6 +33,8 @@ pub(super) struct Active {
     opcode: OpCode,
     priority: Priority,
     purpose: Purpose,
+    /// The fencing token of its start; 0 before, and while names are expanded.
+    token: u64,
     unit: Contained,
     cancel: CancelToken,
     taken: Timestamp,
@@ -37,11 +44,17 @@ pub(super) struct Active {
     locks: LockRequest,
 }
 
+impl Active {
+    pub(super) fn job(&self) -> JobId {
+        self.job
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Purpose {
     Execute,
-    /// Take back, with the fencing token of the start.
-    Undo(u64),
+    /// Take back.
+    Undo,
 }
 
 /// How carrying out an opcode came to its end.
@@ -52,8 +65,19 @@ struct Ended {
 }
 
 impl Inner {
-    /// Takes a job up: its current opcode, or the next undo. Runs on a worker.
-    pub(super) fn take_up(self: &Arc<Self>, id: JobId) {
+    /// Carries out one task, on a worker or in its place; gives what the worker goes on with.
+    pub(super) fn carry(self: &Arc<Self>, task: Task) -> Option<Task> {
+        match task {
+            Task::TakeUp(id) => self.take_up(id),
+            Task::GoOn(active) => self.acquire(active),
+            Task::Execute(active) => self.execute(active),
+            Task::Undo(active) => self.undo(active),
+            Task::End => None,
+        }
+    }
+
+    /// Takes a job up: its current opcode, or the next undo.
+    fn take_up(self: &Arc<Self>, id: JobId) -> Option<Task> {
         let Some(found) = self.find_work(id) else { return self.let_go(id) };
         let (purpose, cancel) = (found.purpose, found.cancel.clone());
         match self.prepare(id, found) {
@@ -72,25 +96,36 @@ impl Inner {
     }
 
     fn prepare(self: &Arc<Self>, id: JobId, found: Found) -> Result<Active, OpError> {
-        let Found { op, opcode, priority, purpose, cancel } = found;
+        let Found { op, opcode, priority, purpose, token, cancel } = found;
         let unit = self.registry.contained(&opcode)?;
         let levels = self.hierarchy.levels().rev().collect();
-        let (taken, locks) = (clock::now(), LockRequest::new());
-        let mut active =
-            Active { job: id, op, opcode, priority, purpose, unit, cancel, taken, levels, locks };
-        let context = self.context(&active, 0);
+        let mut active = Active {
+            job: id,
+            op,
+            opcode,
+            priority,
+            purpose,
+            token: 0,
+            unit,
+            cancel,
+            taken: self.now(),
+            levels,
+            locks: LockRequest::new(),
+        };
+        let context = self.context(&active);
+        active.token = token;
         active.unit.call(LogicalUnit::check_arguments)?;
         active.unit.call(|unit| unit.expand_names(&context))?;
         Ok(active)
     }
 
-    /// Asks for the locks not asked for yet; goes on when all are held. Runs on a worker.
-    pub(super) fn acquire(self: &Arc<Self>, mut active: Box<Active>) {
+    /// Asks for the locks not asked for yet; goes on when all are held.
+    fn acquire(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
         let (id, purpose) = (active.job, active.purpose);
         loop {
             let request = match self.next_request(&mut active) {
                 Ok(Some(request)) => request,
-                Ok(None) => return self.carry_out(*active),
+                Ok(None) => return self.locked(active),
                 Err(error) => return self.could_not_start(id, error, purpose),
             };
             let options = RequestOptions { priority: active.priority, ..Default::default() };
@@ -131,7 +166,7 @@ impl Inner {
     }
 
     /// The job waits for locks: this worker is free for others.
-    fn parked(self: &Arc<Self>, id: JobId, purpose: Purpose) {
+    fn parked(self: &Arc<Self>, id: JobId, purpose: Purpose) -> Option<Task> {
         let shell = self.shell();
         let canceled = shell.queue.get(id).is_some_and(|job| job.cancel_requested.is_some());
         let unwanted = (canceled && purpose == Purpose::Execute) || shell.stopping;
@@ -140,7 +175,7 @@ impl Inner {
             self.stop_waiting(id);
         }
         self.watch.notify(&[id]);
-        self.free_worker();
+        self.free_worker()
     }
 
     /// Takes a job out of its wait for locks, if it is in one.
@@ -155,25 +190,57 @@ impl Inner {
         }
     }
 
-    fn carry_out(self: &Arc<Self>, active: Active) {
+    /// All locks are held.
+    fn locked(self: &Arc<Self>, active: Box<Active>) -> Option<Task> {
         match active.purpose {
-            Purpose::Execute => self.execute(active),
-            Purpose::Undo(token) => self.undo(active, token),
+            Purpose::Execute => self.start(active),
+            Purpose::Undo => self.undo_when_known(active),
         }
     }
 
-    fn execute(self: &Arc<Self>, mut active: Active) {
-        let id = active.job;
-        let Some((token, position)) = self.start(&mut active) else { return self.let_go(id) };
-        // What may be repeated may be started before the log says that it was: after a crash it
-        // is taken up again. But never before what it builds on is on disk: the ends of those
-        // that ran before it, which a crash must not make run again after it.
-        let repeatable = active.unit.call(|unit| Ok(unit.on_crash())) == Ok(CrashPolicy::Retry);
-        let needed = if repeatable { position - 1 } else { position };
-        if self.commits.wait(needed).is_err() {
+    /// The last look before an opcode executes: it may have been cancelled.
+    ///
+    /// What may be repeated may be started before the log says that it was: after a crash it is
+    /// taken up again. But never before what it builds on is on disk: the ends of those that ran
+    /// before it, which a crash must not make run again after it.
+    fn start(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
+        let (id, taken) = (active.job, active.taken);
+        let asked = active.unit.call(|unit| Ok((unit.can_undo(), unit.on_crash())));
+        let (undo, on_crash) = asked.unwrap_or_default();
+        let mut shell = self.shell();
+        let start = Start { taken, undo, on_crash };
+        let started = (!shell.stopping).then(|| shell.queue.start(id, start, self.now()));
+        let Some((token, records)) = started.flatten() else {
+            drop(shell);
             return self.let_go(id);
+        };
+        active.token = token;
+        let position = self.append(&mut shell, records);
+        let needed = if on_crash == CrashPolicy::Retry { position - 1 } else { position };
+        self.go_on_when_durable(shell, needed, id, Task::Execute(active))
+    }
+
+    /// Goes on with a task of this job when everything up to `position` is on disk. The worker
+    /// stays the job's meanwhile, but no thread waits.
+    fn go_on_when_durable(
+        self: &Arc<Self>,
+        mut shell: MutexGuard<'_, Shell>,
+        position: u64,
+        id: JobId,
+        task: Task,
+    ) -> Option<Task> {
+        let when = shell.when_durable(position, task);
+        drop(shell);
+        match when {
+            WhenDurable::Now(task) => Some(task),
+            WhenDurable::Later => None,
+            WhenDurable::Never => self.let_go(id),
         }
-        let context = self.context(&active, token);
+    }
+
+    fn execute(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
+        let id = active.job;
+        let context = self.context(&active);
         let ended = {
             let _held = self.levels.take(&active.locks, false);
             run(&mut active.unit, &context)
@@ -184,31 +251,18 @@ impl Inner {
         let began = ended.begun;
         self.finish(id, ended);
         if began && self.is_undo_due(id, active.op) {
-            return self.undo(active, token);
+            return self.undo_when_known(active);
         }
-        self.let_go(id);
+        self.let_go(id)
     }
 
-    /// The last look before an opcode executes: it may have been cancelled.
-    fn start(&self, active: &mut Active) -> Option<(u64, u64)> {
-        let (undo, on_crash) =
-            active.unit.call(|unit| Ok((unit.can_undo(), unit.on_crash()))).unwrap_or_default();
-        let start = Start { taken: active.taken, undo, on_crash };
-        let mut shell = self.shell();
-        if shell.stopping {
-            return None;
-        }
-        let (token, records) = shell.queue.start(active.job, start, clock::now())?;
-        Some((token, self.append(&mut shell, records)))
-    }
-
-    fn context(self: &Arc<Self>, active: &Active, token: u64) -> Context {
+    fn context(self: &Arc<Self>, active: &Active) -> Context {
         let (inner, id, op) = (Arc::clone(self), active.job, active.op);
         Context {
             job: id,
             op: u32::try_from(op).unwrap_or(u32::MAX),
             opcode: active.opcode.clone(),
-            token,
+            token: active.token,
             cancel: active.cancel.clone(),
             held: active.locks.clone(),
             config: Arc::clone(&self.config),
@@ -219,7 +273,7 @@ impl Inner {
     fn feedback(&self, id: JobId, op: usize, kind: FeedbackKind, text: &str) {
         let entry = FeedbackEntry {
             serial: 0,
-            time: clock::now(),
+            time: self.now(),
             op: u32::try_from(op).unwrap_or(u32::MAX),
             kind,
             text: cut(text, self.limits.line_bytes).into(),
@@ -238,7 +292,7 @@ impl Inner {
     fn finish(&self, id: JobId, ended: Ended) {
         let outcome = self.outcome(ended.outcome);
         let mut shell = self.shell();
-        let records = shell.queue.finish(id, outcome, ended.begun, clock::now());
+        let records = shell.queue.finish(id, outcome, ended.begun, self.now());
         self.append(&mut shell, records);
     }
 
@@ -261,13 +315,15 @@ impl Inner {
         self.shell().queue.get(id).and_then(Job::to_undo) == Some(op)
     }
 
-    /// Takes back what an opcode did, under its locks.
-    fn undo(self: &Arc<Self>, mut active: Active, token: u64) {
+    /// Takes back what an opcode did, under its locks, once the log says that it has to be.
+    fn undo_when_known(self: &Arc<Self>, active: Box<Active>) -> Option<Task> {
+        let (id, shell) = (active.job, self.shell());
+        let position = shell.position;
+        self.go_on_when_durable(shell, position, id, Task::Undo(active))
+    }
+
+    fn undo(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
         let id = active.job;
-        let position = self.shell().position;
-        if self.commits.wait(position).is_err() {
-            return self.let_go(id);
-        }
         active.cancel = CancelToken::new();
         let mut shell = self.shell();
         // Nobody would tell this one any more; it is due again at the next start.
@@ -277,7 +333,7 @@ impl Inner {
         }
         shell.active.insert(id, active.cancel.clone());
         drop(shell);
-        let context = self.context(&active, token);
+        let context = self.context(&active);
         assert_no_locks_held("while an opcode is undone");
         let held = self.levels.take(&active.locks, false);
         let result = active.unit.call(|unit| unit.undo(&context));
@@ -286,37 +342,44 @@ impl Inner {
             return self.let_go(id);
         }
         self.undone(id, result.err());
-        self.let_go(id);
+        self.let_go(id)
     }
 
     fn undone(&self, id: JobId, error: Option<OpError>) {
         let mut shell = self.shell();
-        let records = shell.queue.undone(id, error, clock::now());
+        let records = shell.queue.undone(id, error, self.now());
         self.append(&mut shell, records);
     }
 
-    fn could_not_start(self: &Arc<Self>, id: JobId, error: OpError, purpose: Purpose) {
+    fn could_not_start(
+        self: &Arc<Self>,
+        id: JobId,
+        error: OpError,
+        purpose: Purpose,
+    ) -> Option<Task> {
         match purpose {
             Purpose::Execute => self.finish(id, Ended { outcome: Err(error), begun: false }),
-            Purpose::Undo(_) => self.undone(id, Some(error)),
+            Purpose::Undo => self.undone(id, Some(error)),
         }
-        self.let_go(id);
+        self.let_go(id)
     }
 
     /// The end of every way through the processor: the locks first (the end of the opcode is in
     /// the log's order by now), then the job may be taken up again, then the worker is free.
-    fn let_go(self: &Arc<Self>, id: JobId) {
+    pub(super) fn let_go(self: &Arc<Self>, id: JobId) -> Option<Task> {
         self.locks.release_all(owner(id));
         let mut shell = self.shell();
         shell.active.remove(&id);
         shell.queue.put_back(id);
         drop(shell);
-        self.free_worker();
+        self.free_worker()
     }
 
-    fn free_worker(self: &Arc<Self>) {
+    /// The worker is free for others. Gives what it goes on with itself, if anything.
+    fn free_worker(self: &Arc<Self>) -> Option<Task> {
         self.workers.set_free();
         self.schedule();
+        None
     }
 }
 
@@ -326,15 +389,18 @@ struct Found {
     opcode: OpCode,
     priority: Priority,
     purpose: Purpose,
+    /// The fencing token of the start that is to be undone, else 0.
+    token: u64,
     cancel: CancelToken,
 }
 
 impl Found {
     fn of(job: &Job) -> Option<Self> {
         let (op, purpose) = match job.to_undo() {
-            Some(op) => (op, Purpose::Undo(job.ops[op].fencing_token.unwrap_or_default())),
+            Some(op) => (op, Purpose::Undo),
             None => (job.current()?, Purpose::Execute),
         };
+        let token = job.ops[op].fencing_token.filter(|_| purpose == Purpose::Undo);
         let found = &job.ops[op];
         let cancel = CancelToken::new();
         let due = purpose != Purpose::Execute || found.state == OpState::Pending;
@@ -343,6 +409,7 @@ impl Found {
             opcode: found.opcode.clone(),
             priority: found.priority,
             purpose,
+            token: token.unwrap_or_default(),
             cancel,
         })
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::clock;
 use super::inner::Inner;
 use super::shell::Shell;
 use super::worker_pool::Task;
@@ -68,7 +67,7 @@ impl Inner {
     fn take_next(&self) -> (Option<Task>, Option<Timestamp>) {
         let mut shell = self.shell();
         while shell.is_open() {
-            match shell.queue.take_next(clock::now()) {
+            match shell.queue.take_next(self.now()) {
                 Some(Next::Take(id)) => return (Some(Task::TakeUp(id)), self.due(&shell)),
                 Some(Next::Ended(_, records)) => _ = self.append(&mut shell, records),
                 None => break,
@@ -77,7 +76,8 @@ impl Inner {
         (None, None)
     }
 
-    fn send(&self, task: Task) {
+    /// Has a worker carry out a task.
+    pub(super) fn send(&self, task: Task) {
         // The receivers live as long as the workers, which end after the last task.
         let sent = self.tasks.send(task);
         debug_assert!(sent.is_ok(), "workers outlive tasks");

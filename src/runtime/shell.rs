@@ -1,8 +1,9 @@
 //! What the one queue lock protects: the queue, what is yet to be written, who is executing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use super::cancel::CancelToken;
+use super::worker_pool::Task;
 use crate::engine::queue::Queue;
 use crate::vocabulary::{JobId, Record};
 
@@ -13,13 +14,28 @@ pub(super) struct LogBuffer {
     pub(super) changed: Vec<JobId>,
 }
 
+/// What becomes of a task that needs a place of the log to be on disk.
+pub(super) enum WhenDurable {
+    /// It is: go on.
+    Now(Task),
+    /// The log writer hands it out when it is.
+    Later,
+    /// It never will be.
+    Never,
+}
+
 /// The state behind the queue lock.
-#[derive(Debug)]
 pub(super) struct Shell {
     pub(super) queue: Queue,
     pub(super) log: LogBuffer,
     /// The place in the log of the last transaction appended.
     pub(super) position: u64,
+    /// The place up to which the log is on disk.
+    durable: u64,
+    /// What goes on when the log is on disk up to a place, in the order of the places.
+    awaiting: VecDeque<(u64, Task)>,
+    /// The log could not be written: nothing more will ever be on disk.
+    failed: bool,
     /// Jobs in the processor's hands, and how to stop what executes.
     pub(super) active: HashMap<JobId, CancelToken>,
     /// No job is to be taken up until somebody says so.
@@ -38,6 +54,9 @@ impl Shell {
             queue,
             log: LogBuffer::default(),
             position: 0,
+            durable: 0,
+            awaiting: VecDeque::new(),
+            failed: false,
             active: HashMap::new(),
             paused: false,
             stopping: false,
@@ -59,5 +78,33 @@ impl Shell {
             self.log.transactions.push(records);
         }
         self.position
+    }
+
+    /// Keeps a task until everything up to `position` is on disk. Places are asked for in
+    /// order: each is the last one of the log at that moment, or the one before it.
+    pub(super) fn when_durable(&mut self, position: u64, task: Task) -> WhenDurable {
+        if position <= self.durable {
+            return WhenDurable::Now(task);
+        }
+        if self.failed {
+            return WhenDurable::Never;
+        }
+        // A place may be one less than that asked for last.
+        let place = self.awaiting.back().map_or(position, |(last, _)| position.max(*last));
+        self.awaiting.push_back((place, task));
+        WhenDurable::Later
+    }
+
+    /// The log is on disk up to there: what goes on now, in order.
+    pub(super) fn is_durable(&mut self, position: u64) -> Vec<Task> {
+        self.durable = position;
+        let due = self.awaiting.partition_point(|(place, _)| *place <= position);
+        self.awaiting.drain(..due).map(|(_, task)| task).collect()
+    }
+
+    /// The log could not be written: what waited for it, in vain.
+    pub(super) fn nothing_more_is_durable(&mut self) -> Vec<Task> {
+        self.failed = true;
+        self.awaiting.drain(..).map(|(_, task)| task).collect()
     }
 }

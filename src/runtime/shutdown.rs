@@ -96,6 +96,10 @@ impl Master {
 
 impl Drop for Master {
     fn drop(&mut self) {
+        // Shut down before, or made without threads: there is nobody to wait for.
+        if self.threads.lock().is_none() {
+            return;
+        }
         if self.is_own_thread() {
             return self.end_elsewhere();
         }

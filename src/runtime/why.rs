@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use super::clock;
 use super::inner::{Inner, owner};
 use super::master::Master;
 use super::shell::Shell;
@@ -41,7 +40,7 @@ impl Master {
         }
         let links = steps.iter().flat_map(|(_, why)| named_by(why));
         let (labels, position) = self.labels(seen.iter().copied().chain(links));
-        let value = Explanation { now: clock::now(), steps, labels };
+        let value = Explanation { now: self.inner.now(), steps, labels };
         Some(Answer { value, position })
     }
 
@@ -52,7 +51,7 @@ impl Master {
         let (manager, locks) = (&self.inner.locks, self.inner.locks.locks());
         let (labels, position) = self.labels(locks.iter().flat_map(owners));
         let graph = graph.then(|| with_labels(&manager.wait_graph_dot(), &labels));
-        let value = LockOverview { now: clock::now(), locks, labels, graph };
+        let value = LockOverview { now: self.inner.now(), locks, labels, graph };
         Answer { value, position }
     }
 

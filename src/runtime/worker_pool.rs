@@ -9,14 +9,30 @@ use super::inner::Inner;
 use super::processor::Active;
 use crate::vocabulary::{Error, JobId};
 
-/// What a worker is asked to do. There are never more tasks than workers.
+/// What a worker is asked to do. Each belongs to a worker that is not free; none waits for
+/// anything but locks inside a logical unit.
 pub(super) enum Task {
     /// Take this job up: its opcode's arguments, names and locks.
     TakeUp(JobId),
     /// The locks this one waited for are granted: go on.
     GoOn(Box<Active>),
+    /// All that its start builds on is on disk: execute.
+    Execute(Box<Active>),
+    /// All that is to be taken back is on disk: undo.
+    Undo(Box<Active>),
     /// End.
     End,
+}
+
+impl Task {
+    /// The job it belongs to.
+    pub(super) fn job(&self) -> Option<JobId> {
+        match self {
+            Self::TakeUp(job) => Some(*job),
+            Self::GoOn(active) | Self::Execute(active) | Self::Undo(active) => Some(active.job()),
+            Self::End => None,
+        }
+    }
 }
 
 /// The channel that tasks go through.
@@ -43,10 +59,12 @@ pub(super) fn start(
 
 fn work(inner: &Arc<Inner>, tasks: &Receiver<Task>) {
     for task in tasks {
-        match task {
-            Task::TakeUp(job) => inner.take_up(job),
-            Task::GoOn(active) => inner.acquire(active),
-            Task::End => return,
+        if matches!(task, Task::End) {
+            return;
+        }
+        let mut next = Some(task);
+        while let Some(task) = next {
+            next = inner.carry(task);
         }
     }
 }
