@@ -5,6 +5,7 @@
 mod cli;
 mod explain;
 mod life;
+mod naming;
 mod process;
 mod recordings;
 #[path = "../support/mod.rs"]

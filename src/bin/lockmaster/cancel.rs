@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lockmaster::interfaces::luxi::Client;
-use lockmaster::vocabulary::{Error, JobId};
+use lockmaster::vocabulary::Error;
 
 use crate::daemon::{self, Daemon};
+use crate::which::{Which, resolve};
 
 /// Cancel jobs
 ///
@@ -14,9 +15,9 @@ use crate::daemon::{self, Daemon};
 /// told to stop and may finish instead; the exit code is then 1.
 #[derive(Debug, Args)]
 pub(crate) struct CancelArgs {
-    /// The jobs
+    /// The jobs: ids, ranges such as 7-12, or labels
     #[arg(required = true, value_name = "JOB")]
-    ids: Vec<JobId>,
+    jobs: Vec<Which>,
 
     #[command(flatten)]
     daemon: Daemon,
@@ -25,6 +26,7 @@ pub(crate) struct CancelArgs {
 /// Runs the verb.
 pub(crate) fn run(args: &CancelArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
-    let all = daemon::for_each(&mut client, &args.ids, Client::cancel)?;
+    let ids = resolve(&mut client, &args.jobs)?;
+    let all = daemon::for_each(&mut client, &ids, Client::cancel)?;
     Ok(ExitCode::from(u8::from(!all)))
 }

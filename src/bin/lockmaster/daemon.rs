@@ -43,6 +43,16 @@ pub(crate) fn query(
     }
 }
 
+/// Jobs that a filter admits, as objects with those fields, `id` and `status`.
+pub(crate) fn query_where(
+    client: &mut Client,
+    filter: &Value,
+    fields: &[&str],
+) -> Result<Vec<Value>, Error> {
+    let rows = client.query_where(filter, &[&["id", "status"], fields].concat())?;
+    Ok(rows.into_iter().map(|row| named(row, fields)).collect())
+}
+
 /// Does something with each of those jobs, which all have to exist, and prints what became of
 /// it. Whether it worked for all; jobs that have ended are left alone and said to have ended.
 pub(crate) fn for_each(

@@ -12,13 +12,23 @@ use crate::output;
 pub(crate) fn follow(
     client: &mut Client,
     id: JobId,
+    each: impl FnMut(&Change) -> Result<(), Error>,
+) -> Result<Status, Error> {
+    follow_until(client, id, Status::is_final, each)
+}
+
+/// Calls `each` for every change of the job until its status is one of those wanted. That status.
+pub(crate) fn follow_until(
+    client: &mut Client,
+    id: JobId,
+    wanted: impl Fn(Status) -> bool,
     mut each: impl FnMut(&Change) -> Result<(), Error>,
 ) -> Result<Status, Error> {
     let (mut known, mut serial) = (None, 0);
     loop {
         let change = client.wait_for_change(id, known, serial)?;
         each(&change)?;
-        if change.status.is_final() {
+        if wanted(change.status) {
             return Ok(change.status);
         }
         known = Some(change.status);
@@ -26,19 +36,35 @@ pub(crate) fn follow(
     }
 }
 
-/// Waits until all the jobs are final. Prints the id and the status of each, and says on stderr
-/// why one did not succeed; nothing where `quiet`. Whether all succeeded.
-pub(crate) fn all(client: &mut Client, ids: &[JobId], quiet: bool) -> Result<bool, Error> {
+/// Waits until all the jobs have a status that is wanted; every final one is. Prints the id and the status of each, and says on stderr
+/// why one did not succeed; nothing where `quiet`. Whether none failed.
+pub(crate) fn all(
+    client: &mut Client,
+    ids: &[JobId],
+    wanted: impl Fn(Status) -> bool,
+    quiet: bool,
+) -> Result<bool, Error> {
     let mut succeeded = true;
     for id in ids {
-        let status = follow(client, *id, |_| Ok(()))?;
-        succeeded &= status == Status::Success;
-        if !quiet {
-            output::print(format!("{id} {}", output::status(status.as_str())))?;
-            explain(client, *id, status)?;
-        }
+        let status = follow_until(client, *id, &wanted, |_| Ok(()))?;
+        succeeded &= !status.is_final() || status == Status::Success;
+        tell(client, *id, status, quiet)?;
     }
     Ok(succeeded)
+}
+
+/// Prints how a job ended, and says on stderr why it did not succeed; nothing where `quiet`.
+pub(crate) fn tell(
+    client: &mut Client,
+    id: JobId,
+    status: Status,
+    quiet: bool,
+) -> Result<(), Error> {
+    if quiet {
+        return Ok(());
+    }
+    output::print(format!("{id} {}", output::status(status.as_str())))?;
+    explain(client, id, status)
 }
 
 /// Says why a job failed.

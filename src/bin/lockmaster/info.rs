@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::daemon::{Daemon, query};
 use crate::follow::{result_text, said};
+use crate::which::{Which, resolve};
 use crate::{output, times, wording};
 
 /// The common keys of an opcode; the rest are its parameters.
@@ -19,9 +20,9 @@ const COMMON: [&str; 7] =
 /// Show all that is known of jobs
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// The jobs
+    /// The jobs: ids, ranges such as 7-12, or labels
     #[arg(required = true, value_name = "JOB")]
-    ids: Vec<JobId>,
+    jobs: Vec<Which>,
 
     /// Print JSON: a list of objects
     #[arg(long)]
@@ -35,12 +36,13 @@ pub(crate) struct InfoArgs {
 pub(crate) fn run(args: &InfoArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
     let fields: Vec<&str> = Field::names().collect();
-    let jobs = query(&mut client, &args.ids, &fields)?;
+    let ids = resolve(&mut client, &args.jobs)?;
+    let jobs = query(&mut client, &ids, &fields)?;
     if args.json {
         output::print_json(&Value::Array(jobs))?;
         return Ok(ExitCode::SUCCESS);
     }
-    for (id, job) in args.ids.iter().zip(&jobs) {
+    for (id, job) in ids.iter().zip(&jobs) {
         let why = waits(&mut client, *id, job)?;
         output::print(describe(job, why.as_deref()))?;
     }

@@ -1,21 +1,32 @@
 //! `lockmaster list`.
 
+mod condition;
+
+use std::cmp::Ordering;
 use std::process::ExitCode;
 
 use clap::Args;
-use lockmaster::interfaces::luxi::Field;
-use lockmaster::vocabulary::{Error, JobId, Status};
-use serde_json::Value;
+use lockmaster::interfaces::luxi::{Client, Field};
+use lockmaster::vocabulary::{Error, Status};
+use serde_json::{Value, json};
 
-use crate::daemon::{Daemon, query};
+use crate::daemon::{Daemon, query, query_where};
+use crate::which::{Which, resolve};
 use crate::{output, times};
+use condition::Condition;
 
 /// List jobs
+///
+/// Conditions compare a field with a value; all of them have to hold:
+///
+///     lockmaster list --where label=nightly --where 'priority<0'
+///     lockmaster list --where 'summary~BACKUP' --sort -end_ts
 #[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct ListArgs {
-    /// Only these jobs
+    /// Only these jobs: ids, ranges such as 7-12, or labels
     #[arg(value_name = "JOB")]
-    ids: Vec<JobId>,
+    jobs: Vec<Which>,
 
     /// The columns, separated by commas
     #[arg(
@@ -32,6 +43,14 @@ pub(crate) struct ListArgs {
     #[arg(short, long, value_delimiter = ',', value_name = "STATUS")]
     status: Vec<Status>,
 
+    /// Only jobs for which this holds: FIELD=VALUE, or with != < <= > >=, or ~ for a pattern
+    #[arg(long = "where", value_name = "CONDITION")]
+    conditions: Vec<Condition>,
+
+    /// Order by this field; downwards with a - before it
+    #[arg(long, value_name = "[-]FIELD", allow_hyphen_values = true, value_parser = sorting)]
+    sort: Option<Sorting>,
+
     /// Print JSON: a list of objects
     #[arg(long)]
     json: bool,
@@ -40,20 +59,77 @@ pub(crate) struct ListArgs {
     daemon: Daemon,
 }
 
+/// By what rows are ordered.
+#[derive(Clone, Debug)]
+struct Sorting {
+    field: String,
+    down: bool,
+}
+
+fn sorting(text: &str) -> Result<Sorting, String> {
+    let (field, down) = text.strip_prefix('-').map_or((text, false), |field| (field, true));
+    match Field::names().any(|name| name == field) {
+        true => Ok(Sorting { field: field.to_owned(), down }),
+        false => Err("there is no such field; --fields with a wrong one lists them all".to_owned()),
+    }
+}
+
 /// Runs the verb.
 pub(crate) fn run(args: &ListArgs) -> Result<ExitCode, Error> {
     let fields: Vec<&str> = args.fields.iter().map(String::as_str).collect();
-    let mut jobs = query(&mut args.daemon.connect()?, &args.ids, &fields)?;
-    let statuses: Vec<&str> = args.status.iter().map(|status| status.as_str()).collect();
-    jobs.retain(|job| {
-        statuses.is_empty()
-            || job["status"].as_str().is_some_and(|status| statuses.contains(&status))
-    });
+    let jobs = wanted(args, &mut args.daemon.connect()?, &fields)?;
     match args.json {
         true => output::print_json(&jobs.iter().map(|job| only(job, &fields)).collect())?,
         false => print_table(&jobs, &fields)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn wanted(args: &ListArgs, client: &mut Client, fields: &[&str]) -> Result<Vec<Value>, Error> {
+    let ids = resolve(client, &args.jobs)?;
+    let sort: Vec<&str> = args.sort.iter().map(|sort| sort.field.as_str()).collect();
+    let asked = [fields, &sort].concat();
+    let mut jobs = match (ids.is_empty(), filter(args)) {
+        // Jobs that are named have to exist.
+        (false, Value::Null) => query(client, &ids, &asked)?,
+        (true, filter) => query_where(client, &filter, &asked)?,
+        (false, filter) => query_where(client, &json!(["&", one_of("id", &ids), filter]), &asked)?,
+    };
+    if let Some(sort) = &args.sort {
+        jobs.sort_by(|a, b| in_order(&a[&sort.field], &b[&sort.field], sort.down));
+    }
+    Ok(jobs)
+}
+
+/// What the daemon is to look for; null for everything.
+fn filter(args: &ListArgs) -> Value {
+    let statuses: Vec<&str> = args.status.iter().map(|status| status.as_str()).collect();
+    let status = (!statuses.is_empty()).then(|| one_of("status", &statuses));
+    let parts: Vec<Value> =
+        status.into_iter().chain(args.conditions.iter().map(Condition::filter)).collect();
+    match parts.is_empty() {
+        true => Value::Null,
+        false => [json!("&")].into_iter().chain(parts).collect(),
+    }
+}
+
+fn one_of<T: serde::Serialize>(field: &str, values: &[T]) -> Value {
+    let parts = values.iter().map(|value| json!(["=", field, value]));
+    [json!("|")].into_iter().chain(parts).collect()
+}
+
+/// Numbers and times by size, texts by letters; what has no value comes last.
+fn in_order(a: &Value, b: &Value, down: bool) -> Ordering {
+    let missing = a.is_null().cmp(&b.is_null());
+    let order = match (a, b) {
+        (Value::String(a), Value::String(b)) => a.cmp(b),
+        (Value::Array(a), Value::Array(b)) => {
+            let pairs = a.iter().zip(b).map(|(a, b)| in_order(a, b, false));
+            pairs.fold(Ordering::Equal, Ordering::then).then(a.len().cmp(&b.len()))
+        }
+        _ => a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal),
+    };
+    missing.then(if down { order.reverse() } else { order })
 }
 
 fn only(job: &Value, fields: &[&str]) -> Value {
@@ -83,5 +159,22 @@ fn cell(field: &str, value: &Value) -> String {
             .collect::<Vec<_>>()
             .join(", "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_no_value_comes_last_in_either_order() {
+        let values = [json!([5, 1]), json!([5, 0]), Value::Null, json!([3, 9])];
+        for (down, sorted) in [(false, [3, 1, 0, 2]), (true, [0, 1, 3, 2])] {
+            let mut places = [0, 1, 2, 3];
+            places.sort_by(|a: &usize, b: &usize| in_order(&values[*a], &values[*b], down));
+            assert_eq!(places, sorted, "down: {down}");
+        }
+        assert_eq!(in_order(&json!("a"), &json!("b"), false), Ordering::Less);
+        assert_eq!(in_order(&json!(-3), &json!(2), true), Ordering::Greater);
     }
 }

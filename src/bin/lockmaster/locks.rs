@@ -1,8 +1,10 @@
 //! `lockmaster locks`.
 
+mod drawing;
+
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use lockmaster::vocabulary::Error;
 use serde_json::Value;
 
@@ -13,9 +15,16 @@ use crate::{output, times};
 /// Show who holds which lock, and who waits for it, the next one first
 #[derive(Debug, Args)]
 pub(crate) struct LocksArgs {
-    /// Print who waits for whom as a graph, for dot
-    #[arg(long, conflicts_with = "json")]
-    graph: bool,
+    /// Print who waits for whom: as SVG for a browser, or for dot
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "dot",
+        conflicts_with = "json"
+    )]
+    graph: Option<Format>,
 
     /// Print JSON
     #[arg(long)]
@@ -25,11 +34,21 @@ pub(crate) struct LocksArgs {
     daemon: Daemon,
 }
 
+/// How a graph is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Dot,
+    Svg,
+}
+
 /// Runs the verb.
 pub(crate) fn run(args: &LocksArgs) -> Result<ExitCode, Error> {
-    let overview = args.daemon.connect()?.locks(args.graph)?;
+    let overview = args.daemon.connect()?.locks(args.graph == Some(Format::Dot))?;
     match (args.graph, args.json) {
-        (true, _) => output::print(overview["graph"].as_str().unwrap_or_default().trim_end())?,
+        (Some(Format::Dot), _) => {
+            output::print(overview["graph"].as_str().unwrap_or_default().trim_end())?;
+        }
+        (Some(Format::Svg), _) => output::print(drawing::draw(&overview))?,
         (_, true) => output::print_json(&overview)?,
         _ => print_table(&overview)?,
     }

@@ -3,18 +3,24 @@
 mod bench;
 mod cancel;
 mod check;
+mod completions;
 mod daemon;
+mod drain;
 mod follow;
 mod info;
 mod list;
 mod locks;
+mod man;
 mod output;
 mod priority;
 mod run;
 mod submit;
+mod svg;
+mod timeline;
 mod times;
 mod wait;
 mod watch;
+mod which;
 mod why;
 mod wording;
 
@@ -53,7 +59,11 @@ enum Verb {
     Why(why::WhyArgs),
     Check(check::CheckArgs),
     Locks(locks::LocksArgs),
+    Timeline(timeline::TimelineArgs),
+    Drain(drain::DrainArgs),
     Bench(bench::BenchArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -69,7 +79,11 @@ fn main() -> ExitCode {
         Verb::Why(args) => why::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Locks(args) => locks::run(&args),
+        Verb::Timeline(args) => timeline::run(&args),
+        Verb::Drain(args) => drain::run(&args),
         Verb::Bench(args) => bench::run(&args),
+        Verb::Completions(args) => completions::run(&args),
+        Verb::Man(args) => man::run(&args),
     };
     result.unwrap_or_else(|error| {
         output::explain(&error);

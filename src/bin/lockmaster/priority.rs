@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lockmaster::interfaces::luxi::Client;
-use lockmaster::vocabulary::{Error, JobId, Priority};
+use lockmaster::vocabulary::{Error, Priority};
 
 use crate::daemon::{self, Daemon};
+use crate::which::{Which, resolve};
 
 /// Change how urgent jobs are
 ///
@@ -17,9 +18,9 @@ pub(crate) struct PriorityArgs {
     #[arg(allow_negative_numbers = true, value_parser = parse)]
     priority: Priority,
 
-    /// The jobs
+    /// The jobs: ids, ranges such as 7-12, or labels
     #[arg(required = true, value_name = "JOB")]
-    ids: Vec<JobId>,
+    jobs: Vec<Which>,
 
     #[command(flatten)]
     daemon: Daemon,
@@ -35,6 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<Priority, String> {
 pub(crate) fn run(args: &PriorityArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
     let change = |client: &mut Client, id| client.change_priority(id, args.priority);
-    let all = daemon::for_each(&mut client, &args.ids, change)?;
+    let ids = resolve(&mut client, &args.jobs)?;
+    let all = daemon::for_each(&mut client, &ids, change)?;
     Ok(ExitCode::from(u8::from(!all)))
 }

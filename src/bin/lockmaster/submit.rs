@@ -7,7 +7,7 @@ use clap::Args;
 use lockmaster::interfaces::catalogue::Catalogue;
 use lockmaster::interfaces::job_file::JobFile;
 use lockmaster::vocabulary::{
-    Dependency, Error, Hierarchy, JobId, JobRef, NewJob, OpCode, OpId, Params, Priority,
+    Dependency, Error, Hierarchy, JobId, JobRef, NewJob, OpCode, OpId, Params, Priority, Status,
 };
 use serde_json::{Map, Value};
 
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &SubmitArgs) -> Result<ExitCode, Error> {
         ids.iter().try_for_each(output::print)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let succeeded = follow::all(&mut client, &ids, false)?;
+    let succeeded = follow::all(&mut client, &ids, Status::is_final, false)?;
     Ok(ExitCode::from(u8::from(!succeeded)))
 }
 

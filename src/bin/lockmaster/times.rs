@@ -52,6 +52,19 @@ fn two(large: u64, of: &str, small: u64, unit: &str) -> String {
     }
 }
 
+/// The time of day of a moment in microseconds since 1970, in the zone of this machine; with
+/// milliseconds where it stands beside others that are less than a minute away.
+pub(crate) fn clock(micros: i64, span: i64) -> String {
+    let time = Timestamp::from_microsecond(micros).unwrap_or_default();
+    let format = if span < 60_000_000 { "%H:%M:%S.%3f" } else { "%H:%M:%S" };
+    time.to_zoned(TimeZone::system()).strftime(format).to_string()
+}
+
+/// Microseconds as seconds, such as `1.250 s`.
+pub(crate) fn seconds(micros: i64) -> String {
+    format!("{}.{:03} s", micros / 1_000_000, micros / 1000 % 1000)
+}
+
 fn in_zone(seconds: i64, zone: TimeZone) -> Option<String> {
     let time = Timestamp::from_second(seconds).ok()?.to_zoned(zone);
     Some(time.strftime("%Y-%m-%d %H:%M:%S %z").to_string())

@@ -1,21 +1,36 @@
 //! `lockmaster wait`.
 
 use std::process::ExitCode;
+use std::sync::mpsc::channel;
+use std::thread;
 
-use clap::Args;
-use lockmaster::vocabulary::{Error, JobId};
+use clap::{Args, ValueEnum};
+use lockmaster::interfaces::luxi::Client;
+use lockmaster::vocabulary::{Error, JobId, Status};
 
 use crate::daemon::Daemon;
 use crate::follow;
+use crate::which::{Which, resolve};
 
-/// Wait until jobs have ended
+/// How many jobs `--any` waits for at most: each has a connection of its own.
+const MOST: usize = 500;
+
+/// Wait until jobs have ended, or have begun
 ///
-/// Prints the id and the final status of each, in the order asked for.
+/// Prints the id and the status of each, in the order asked for.
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// The jobs
+    /// The jobs: ids, ranges such as 7-12, or labels
     #[arg(required = true, value_name = "JOB")]
-    ids: Vec<JobId>,
+    jobs: Vec<Which>,
+
+    /// Wait for the first of them that ends, and print that one only
+    #[arg(long)]
+    any: bool,
+
+    /// Wait only until they have come so far
+    #[arg(long, value_enum, value_name = "STAGE", default_value_t, conflicts_with = "any")]
+    until: Stage,
 
     /// Print nothing; the exit code tells
     #[arg(short, long)]
@@ -25,9 +40,64 @@ pub(crate) struct WaitArgs {
     daemon: Daemon,
 }
 
+/// How far a job has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// In line for its locks, or further
+    Waiting,
+    /// Executing, or ended
+    Running,
+    /// Ended
+    #[default]
+    End,
+}
+
+impl Stage {
+    fn is_reached(self, status: Status) -> bool {
+        match status {
+            Status::Queued => false,
+            Status::Waiting => self == Self::Waiting,
+            Status::Running | Status::Canceling => self != Self::End,
+            Status::Success | Status::Error | Status::Canceled => true,
+        }
+    }
+}
+
 /// Runs the verb.
 pub(crate) fn run(args: &WaitArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
-    let succeeded = follow::all(&mut client, &args.ids, args.quiet)?;
+    let ids = resolve(&mut client, &args.jobs)?;
+    let succeeded = match args.any {
+        true => {
+            let (id, status) = first(&args.daemon, &ids)?;
+            follow::tell(&mut client, id, status, args.quiet)?;
+            status == Status::Success
+        }
+        false => {
+            follow::all(&mut client, &ids, |status| args.until.is_reached(status), args.quiet)?
+        }
+    };
     Ok(ExitCode::from(u8::from(!succeeded)))
+}
+
+/// The first of the jobs that ends, and how. The threads that wait for the others end with the
+/// process.
+fn first(daemon: &Daemon, ids: &[JobId]) -> Result<(JobId, Status), Error> {
+    if ids.len() > MOST {
+        return Err(Error::invalid(format!("--any waits for {MOST} jobs at most")));
+    }
+    let (sender, ended) = channel();
+    for id in ids.iter().copied() {
+        let (client, sender) = (daemon.connect()?, sender.clone());
+        // Whoever comes second finds nobody listening.
+        let wait = move || drop(sender.send(until_final(client, id)));
+        let failed = |error| Error::io("cannot start a thread", error);
+        thread::Builder::new().spawn(wait).map_err(failed)?;
+    }
+    drop(sender);
+    ended.recv().unwrap_or_else(|_| Err(Error::invalid("no job was named")))
+}
+
+fn until_final(mut client: Client, id: JobId) -> Result<(JobId, Status), Error> {
+    follow::follow(&mut client, id, |_| Ok(())).map(|status| (id, status))
 }

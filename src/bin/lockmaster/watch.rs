@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use lockmaster::vocabulary::{Error, JobId, Status};
+use lockmaster::vocabulary::{Error, Status};
 
 use crate::daemon::Daemon;
+use crate::which::{Which, resolve_one};
 use crate::{follow, output};
 
 /// Show what a job says while it runs, until it ends
@@ -14,9 +15,9 @@ use crate::{follow, output};
 /// job.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
-    /// The job
+    /// The job: its id, or a label that no other job has
     #[arg(value_name = "JOB")]
-    id: JobId,
+    job: Which,
 
     #[command(flatten)]
     daemon: Daemon,
@@ -25,14 +26,15 @@ pub(crate) struct WatchArgs {
 /// Runs the verb.
 pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
+    let id = resolve_one(&mut client, &args.job)?;
     let mut last = None;
-    let status = follow::follow(&mut client, args.id, |change| {
+    let status = follow::follow(&mut client, id, |change| {
         change.log.iter().try_for_each(|entry| output::print(follow::said(&entry.3)))?;
         if last.replace(change.status) != Some(change.status) {
-            output::progress(format!("job {} {}", args.id, output::status(change.status.as_str())));
+            output::progress(format!("job {id} {}", output::status(change.status.as_str())));
         }
         Ok(())
     })?;
-    follow::explain(&mut client, args.id, status)?;
+    follow::explain(&mut client, id, status)?;
     Ok(ExitCode::from(u8::from(status != Status::Success)))
 }

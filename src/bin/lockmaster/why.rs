@@ -3,17 +3,18 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use lockmaster::vocabulary::{Error, JobId};
+use lockmaster::vocabulary::Error;
 
 use crate::daemon::Daemon;
+use crate::which::{Which, resolve_one};
 use crate::{output, wording};
 
 /// Say why a job is not running: the lock, the job or the worker it waits for
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
-    /// The job
+    /// The job: its id, or a label that no other job has
     #[arg(value_name = "JOB")]
-    id: JobId,
+    job: Which,
 
     /// Print JSON
     #[arg(long)]
@@ -25,7 +26,9 @@ pub(crate) struct WhyArgs {
 
 /// Runs the verb.
 pub(crate) fn run(args: &WhyArgs) -> Result<ExitCode, Error> {
-    let why = args.daemon.connect()?.why(args.id)?;
+    let mut client = args.daemon.connect()?;
+    let id = resolve_one(&mut client, &args.job)?;
+    let why = client.why(id)?;
     match args.json {
         true => output::print_json(&why)?,
         false => output::print(wording::explained(&why))?,

@@ -22,6 +22,7 @@ use signal_hook::iterator::Signals;
 
 use crate::arguments::Arguments;
 use crate::config::Config;
+use crate::service_manager;
 
 /// How long executing opcodes may take to stop when told to stop at once.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -55,6 +56,8 @@ pub(crate) fn run(arguments: &Arguments, config: &Config) -> Result<(), Error> {
     spawn("luxi", sender.clone(), move || Event::Unserved(server.run()))?;
     let (socket, state) = (arguments.socket.display(), arguments.state_dir.display());
     tracing::info!(%socket, %state, "ready");
+    service_manager::keep_alive(&master)?;
+    service_manager::ready(&socket.to_string());
     Life { master, handle, sender, shutdowns: 0, pending: 0 }.live(&events)
 }
 
@@ -130,6 +133,7 @@ impl Life {
             1 => (Shutdown::Now, Some(PATIENCE)),
             _ => return Ok(()),
         };
+        service_manager::stopping();
         self.shutdowns += 1;
         self.pending += 1;
         let master = Arc::clone(&self.master);

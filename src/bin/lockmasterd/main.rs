@@ -4,6 +4,7 @@ mod arguments;
 mod config;
 mod daemon;
 mod logging;
+mod service_manager;
 
 use std::process::ExitCode;
 

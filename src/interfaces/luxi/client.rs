@@ -124,6 +124,25 @@ impl Client {
         self.call("QueryJobs", &json!([ids, fields]))
     }
 
+    /// Those fields of the jobs that a filter of the query language admits.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn query_where(
+        &mut self,
+        filter: &Value,
+        fields: &[&str],
+    ) -> Result<Vec<Vec<Value>>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            data: Vec<Vec<(u8, Value)>>,
+        }
+        let answer: Answer = self.call("Query", &json!(["job", fields, filter]))?;
+        let values = |row: Vec<(u8, Value)>| row.into_iter().map(|(_, value)| value).collect();
+        Ok(answer.data.into_iter().map(values).collect())
+    }
+
     /// Cancels a job: whether it is cancelled now, and a sentence.
     ///
     /// # Errors
@@ -145,6 +164,24 @@ impl Client {
         priority: Priority,
     ) -> Result<(bool, String), Error> {
         self.call("ChangeJobPriority", &json!([id, priority.get()]))
+    }
+
+    /// Lets the daemon accept no more jobs, or accept them again.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn set_drained(&mut self, drained: bool) -> Result<(), Error> {
+        self.call::<Value>("SetDrainFlag", &json!([drained])).map(|_| ())
+    }
+
+    /// Whether the daemon accepts no more jobs.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn is_drained(&mut self) -> Result<bool, Error> {
+        self.call("QueryConfigValues", &json!([["drain_flag"]])).map(|[drained]: [bool; 1]| drained)
     }
 
     /// Why a job is not executing, as JSON.

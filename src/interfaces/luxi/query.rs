@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::message::{Failure, Request, success_of_table};
 use super::methods::{Reply, job_id};
 use super::service::Service;
-use columns::{Column, FILTER, JOB, LOCK, definition};
+use columns::{Column, FILTER, JOB, LOCK, OWN_JOB, definition};
 use filter::{Filter, Operand};
 use row::Row;
 
@@ -57,12 +57,17 @@ impl What {
     fn definition(self, name: &str) -> Value {
         match self {
             Self::Foreign => json!({ "name": name, "title": name, "kind": "other", "doc": name }),
-            _ => definition(self.columns(), name),
+            _ => definition(self.column(name), name),
         }
     }
 
+    fn column(self, name: &str) -> Option<&'static Column> {
+        let own: &[Column] = if self == Self::Job { &OWN_JOB } else { &[] };
+        self.columns().iter().chain(own).find(|column| column.name == name)
+    }
+
     fn knows(self, name: &str) -> bool {
-        self == Self::Foreign || self.columns().iter().any(|column| column.name == name)
+        self == Self::Foreign || self.column(name).is_some()
     }
 
     fn check_filter(self, filter: &Filter) -> Result<(), Failure> {

@@ -65,6 +65,12 @@ pub(super) const JOB: [Column; 16] = [
     column("summary", "Summary", "other", "List of per-opcode summaries"),
 ];
 
+/// Those of jobs that Ganeti does not have: there for who asks, not listed among all.
+pub(super) const OWN_JOB: [Column; 2] = [
+    column("label", "Label", "text", "Name for people"),
+    column("opundo", "OpCode_undo", "other", "List of how far opcodes are undone"),
+];
+
 /// Those of locks, by name.
 pub(super) const LOCK: [Column; 4] = [
     column(
@@ -94,8 +100,7 @@ pub(super) const FILTER: [Column; 6] = [
 ];
 
 /// What there is to say about the field of that name, also where there is no such field.
-pub(super) fn definition(columns: &[Column], name: &str) -> Value {
-    let known = columns.iter().find(|column| column.name == name);
+pub(super) fn definition(known: Option<&Column>, name: &str) -> Value {
     known.map_or_else(
         || {
             let doc = format!("Unknown field '{name}'");

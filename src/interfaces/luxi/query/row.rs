@@ -34,6 +34,8 @@ impl Row {
         let value = self.value(name)?;
         match name {
             "received_ts" | "start_ts" | "end_ts" => value.get(0).cloned(),
+            // A job without a label has none of any name.
+            "label" => Some(json!(value.as_str().unwrap_or_default())),
             _ => Some(value),
         }
     }
