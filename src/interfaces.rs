@@ -13,6 +13,8 @@ mod located;
 #[cfg(feature = "luxi")]
 pub mod luxi;
 #[cfg(feature = "luxi")]
+pub mod metrics;
+#[cfg(feature = "luxi")]
 pub mod places;
 #[cfg(feature = "commands")]
 pub mod template;

@@ -23,6 +23,7 @@ pub mod lock_order;
 mod log_writer;
 mod logical_unit;
 mod master;
+mod metrics;
 mod processor;
 mod registry;
 mod schedule;
@@ -47,6 +48,7 @@ pub use core::Core;
 pub use lock_manager::{Asked, LockGuard, LockManager, LockOptions, LockOwner, Locks};
 pub use logical_unit::{DeclaredLocks, LogicalUnit, TypedOp};
 pub use master::{Limits, Master};
+pub use metrics::{Distribution, Stats};
 pub use registry::Registry;
 pub use shutdown::Shutdown;
 pub use view::{

@@ -26,7 +26,7 @@ const LAYERS: &[(&str, &[&str])] = &[
 /// module counts as below its directory.
 const TOUCHES: &[(&str, &[&str])] = &[
     ("std::fs", &["store/", "interfaces/", "bin/"]),
-    ("std::net", &[]),
+    ("std::net", &["interfaces/metrics/", "bin/lockmasterd/"]),
     ("std::os::unix::net", &["interfaces/"]),
     ("std::thread", &["runtime/", "bin/"]),
     ("std::process", &["store/state_dir.rs", "interfaces/", "bin/"]),

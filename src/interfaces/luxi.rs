@@ -18,6 +18,7 @@ mod query;
 mod server;
 mod service;
 mod socket;
+mod stats;
 mod watch;
 
 pub use client::{Change, Client};

@@ -10,6 +10,7 @@ use super::config_writer::ConfigWriter;
 use super::lock_manager::LockManager;
 use super::lock_order::{LevelClasses, LockClass};
 use super::master::Limits;
+use super::metrics::Metrics;
 use super::processor::Active;
 use super::registry::Registry;
 use super::shell::Shell;
@@ -40,6 +41,7 @@ pub(super) struct Inner {
     pub(super) registry: Registry,
     pub(super) hierarchy: Hierarchy,
     pub(super) limits: Limits,
+    pub(super) metrics: Metrics,
     /// How age and priority make an order, for locks and for workers.
     pub(super) policy: WaitPolicy,
     pub(super) workers: Workers,
@@ -63,6 +65,7 @@ pub(super) struct Parts {
 
 impl Inner {
     pub(super) fn new(parts: Parts) -> Self {
+        let metrics = Metrics::new(&parts.hierarchy, parts.clock.now());
         Self {
             workers: Workers::new(parts.workers),
             shell: Mutex::new(&QUEUE, parts.shell),
@@ -77,6 +80,7 @@ impl Inner {
             registry: parts.registry,
             hierarchy: parts.hierarchy,
             limits: parts.limits,
+            metrics,
             policy: parts.policy,
             clock: parts.clock,
         }

@@ -206,6 +206,13 @@ impl<W> LockManager<W> {
         self.state.lock().table.held(owner)
     }
 
+    /// How many requests wait, and of the oldest of them whose it is and since when.
+    #[must_use]
+    pub fn waiting(&self) -> (usize, Option<(OwnerId, Timestamp)>) {
+        let state = self.state.lock();
+        (state.table.waiting(), state.table.oldest_waiting())
+    }
+
     /// What an owner holds and waits for, and why.
     #[must_use]
     pub fn explain(&self, owner: OwnerId) -> Option<OwnerReport> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::compaction::{Added, Compaction};
 use super::inner::Inner;
 use super::lock_order::assert_no_locks_held;
+use super::metrics::micros;
 use super::shell::{LogBuffer, Shell};
 use super::sync::MutexGuard;
 use super::worker_pool::Task;
@@ -70,10 +71,13 @@ impl LogWriter {
     fn write(&mut self, inner: &Arc<Inner>, batch: &Batch) -> bool {
         assert_no_locks_held("while the log is written");
         let Batch { log, position, added } = batch;
+        let began = inner.now();
         if let Err(error) = self.compaction.write(&mut *self.store, &log.transactions, *added) {
             fail(inner, &error);
             return false;
         }
+        inner.metrics.sync.add(micros(inner.now().since(began)));
+        inner.metrics.batch.add(log.transactions.len() as u64);
         let due = inner.shell().is_durable(*position);
         due.into_iter().for_each(|task| inner.send(task));
         inner.commits.advance(*position);

@@ -186,6 +186,19 @@ impl Master {
         origin: Option<String>,
         although_drained: bool,
     ) -> Result<Answer<Vec<JobId>>, Error> {
+        let taken_in = self.take_in_checked(jobs, origin, although_drained);
+        if taken_in.is_err() {
+            self.inner.metrics.refused();
+        }
+        taken_in
+    }
+
+    fn take_in_checked(
+        &self,
+        jobs: Vec<NewJob>,
+        origin: Option<String>,
+        although_drained: bool,
+    ) -> Result<Answer<Vec<JobId>>, Error> {
         self.check_opcodes(&jobs)?;
         let (mut shell, recalled) = self.shell_with_ends(&jobs)?;
         if shell.stopping {
@@ -200,6 +213,7 @@ impl Master {
         let (value, records) = submitted?;
         let position = shell.append(records);
         drop(shell);
+        self.inner.metrics.submitted(value.len());
         // A worker is woken before the log writer: a job that can start at once then has its
         // start in the same sync as its submission.
         self.inner.schedule();

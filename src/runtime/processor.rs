@@ -42,6 +42,8 @@ pub(super) struct Active {
     levels: Vec<LevelId>,
     /// What it holds once its pending request is granted.
     locks: LockRequest,
+    /// When it asked last, and from which level on.
+    asked: (Timestamp, usize),
 }
 
 impl Active {
@@ -69,7 +71,10 @@ impl Inner {
     pub(super) fn carry(self: &Arc<Self>, task: Task) -> Option<Task> {
         match task {
             Task::TakeUp(id) => self.take_up(id),
-            Task::GoOn(active) => self.acquire(active),
+            Task::GoOn(active) => {
+                self.count_wait(&active, self.now());
+                self.acquire(active)
+            }
             Task::Execute(active) => self.execute(active),
             Task::Undo(active) => self.undo(active),
             Task::End => None,
@@ -111,6 +116,7 @@ impl Inner {
             taken: self.now(),
             levels,
             locks: LockRequest::new(),
+            asked: Default::default(),
         };
         let context = self.context(&active);
         active.token = token;
@@ -129,12 +135,24 @@ impl Inner {
                 Err(error) => return self.could_not_start(id, error, purpose),
             };
             let options = RequestOptions { priority: active.priority, ..Default::default() };
+            let first = request.levels().next().map_or(0, |(level, _)| level.rank());
+            active.asked = (self.now(), first);
             match self.locks.request(owner(id), &request, options, active) {
-                Ok(Asked::Granted(granted)) => active = granted,
+                Ok(Asked::Granted(granted)) => {
+                    self.count_wait(&granted, granted.asked.0);
+                    active = granted;
+                }
                 Ok(Asked::Waiting) => return self.parked(id, purpose),
                 Err((error, _)) => return self.could_not_start(id, refused(&error), purpose),
             }
         }
+    }
+
+    /// Counts how long it waited for what it was granted now.
+    fn count_wait(&self, active: &Active, now: Timestamp) {
+        let (since, first) = active.asked;
+        let levels = active.locks.levels().map(|(level, _)| level);
+        self.metrics.waited(levels.filter(|level| level.rank() >= first), now.since(since));
     }
 
     /// What to ask for next: one level, or all levels where the unit knows them at once.
@@ -241,10 +259,13 @@ impl Inner {
     fn execute(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
         let id = active.job;
         let context = self.context(&active);
+        let since = self.now();
         let ended = {
             let _held = self.levels.take(&active.locks, false);
             run(&mut active.unit, &context)
         };
+        let levels = active.locks.levels().map(|(level, _)| level);
+        self.metrics.held(levels, self.now().since(since));
         if self.interrupted(&active, &ended) {
             return self.let_go(id);
         }
@@ -291,6 +312,7 @@ impl Inner {
 
     fn finish(&self, id: JobId, ended: Ended) {
         let outcome = self.outcome(ended.outcome);
+        self.metrics.ended(&outcome);
         let mut shell = self.shell();
         let records = shell.queue.finish(id, outcome, ended.begun, self.now());
         self.append(&mut shell, records);

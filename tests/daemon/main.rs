@@ -8,6 +8,7 @@ mod life;
 mod naming;
 mod process;
 mod recordings;
+mod stats;
 #[path = "../support/mod.rs"]
 mod support;
 mod test_jqueue;

@@ -121,6 +121,15 @@ impl Daemon {
         Self { child, log }
     }
 
+    /// Starts a daemon, waits until it is ready, and gives the line before that with `what`.
+    pub(crate) fn start_and_find(mut command: Command, what: &str) -> (Self, String) {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("the daemon can be started");
+        let log = lines(child.stderr.take().expect("stderr is piped"));
+        let line = wait_for_line(&log, what);
+        wait_for_line(&log, "ready");
+        (Self { child, log }, line)
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a pid");
         kill_process(pid, signal).expect("the daemon lives");
@@ -169,11 +178,11 @@ fn lines(from: impl std::io::Read + Send + 'static) -> Receiver<String> {
     lines
 }
 
-fn wait_for_line(lines: &Receiver<String>, what: &str) {
+fn wait_for_line(lines: &Receiver<String>, what: &str) -> String {
     let mut seen = Vec::new();
     while let Ok(line) = lines.recv_timeout(PATIENCE) {
         if line.contains(what) {
-            return;
+            return line;
         }
         seen.push(line);
     }

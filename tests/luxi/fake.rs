@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use lockmaster::engine::locks::{Holder, LockReport, Mode, OwnerId, Wanter};
 use lockmaster::interfaces::luxi::{Decoder, Server, ServerHandle, ServerLimits, Service};
-use lockmaster::runtime::{Answer, CancelAnswer, Explanation, JobView, LockOverview, Why};
+use lockmaster::runtime::{Answer, CancelAnswer, Explanation, JobView, LockOverview, Stats, Why};
 use lockmaster::vocabulary::{
     Error, ErrorKind, FeedbackEntry, FeedbackKind, FeedbackLog, Job, JobId, JobOp, NewJob,
     Priority, Status, Timestamp,
@@ -180,6 +180,10 @@ impl Service for Fake {
         let (now, graph) = (Timestamp::from_micros(0), graph.then(String::new));
         let (locks, labels) = (known_locks(), BTreeMap::new());
         Answer { value: LockOverview { now, locks, labels, graph }, position: 1 }
+    }
+
+    fn stats(&self) -> Stats {
+        Stats::default()
     }
 
     fn on_change(&self, id: JobId, notify: Notify) -> u64 {

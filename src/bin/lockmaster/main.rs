@@ -14,6 +14,7 @@ mod man;
 mod output;
 mod priority;
 mod run;
+mod stats;
 mod submit;
 mod svg;
 mod timeline;
@@ -60,6 +61,7 @@ enum Verb {
     Check(check::CheckArgs),
     Locks(locks::LocksArgs),
     Timeline(timeline::TimelineArgs),
+    Stats(stats::StatsArgs),
     Drain(drain::DrainArgs),
     Bench(bench::BenchArgs),
     Completions(completions::CompletionsArgs),
@@ -80,6 +82,7 @@ fn main() -> ExitCode {
         Verb::Check(args) => check::run(&args),
         Verb::Locks(args) => locks::run(&args),
         Verb::Timeline(args) => timeline::run(&args),
+        Verb::Stats(args) => stats::run(&args),
         Verb::Drain(args) => drain::run(&args),
         Verb::Bench(args) => bench::run(&args),
         Verb::Completions(args) => completions::run(&args),

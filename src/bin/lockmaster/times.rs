@@ -52,6 +52,21 @@ fn two(large: u64, of: &str, small: u64, unit: &str) -> String {
     }
 }
 
+/// Seconds with the unit that fits, three digits: `77.0 us`, `1.25 ms`, `12.5 s`.
+pub(crate) fn precisely(seconds: f64) -> String {
+    let (value, unit) = match seconds {
+        small if small < 1e-3 => (small * 1e6, "us"),
+        small if small < 1.0 => (small * 1e3, "ms"),
+        large => (large, "s"),
+    };
+    let digits = match value {
+        ..10.0 => 2,
+        10.0..100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.digits$} {unit}")
+}
+
 /// The time of day of a moment in microseconds since 1970, in the zone of this machine; with
 /// milliseconds where it stands beside others that are less than a minute away.
 pub(crate) fn clock(micros: i64, span: i64) -> String {
@@ -110,6 +125,14 @@ mod tests {
         assert_eq!(said_between(&json!([1, 900_000]), &json!([63, 0])), "1 min");
         assert_eq!(said_between(&json!([2, 0]), &json!([1, 0])), "less than a second");
         assert_eq!(said_between(&Value::Null, &json!([1, 0])), "?");
+    }
+
+    #[test]
+    fn short_times_have_three_digits() {
+        let cases = [(0.0, "0.00 us"), (7.7e-5, "77.0 us"), (0.00125, "1.25 ms"), (125.0, "125 s")];
+        for (seconds, text) in cases {
+            assert_eq!(precisely(seconds), text);
+        }
     }
 
     #[test]

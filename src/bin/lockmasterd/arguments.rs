@@ -1,5 +1,6 @@
 //! The command line of the daemon.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
@@ -33,6 +34,10 @@ pub(crate) struct Arguments {
     /// A file with levels, catalogues, workers and limits, in TOML
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+
+    /// Show metrics for Prometheus at this loopback address, such as 127.0.0.1:9641
+    #[arg(long, value_name = "ADDRESS", env = "LOCKMASTER_METRICS")]
+    pub(crate) metrics: Option<SocketAddr>,
 
     /// How to write the log; LOCKMASTER_LOG says what, such as `debug` or `lockmaster=trace`
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]

@@ -2,6 +2,7 @@
 
 use std::fs::DirBuilder;
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use lockmaster::interfaces::command::{end_leftovers, state_id};
 use lockmaster::interfaces::luxi::{Server, ServerHandle, ServerLimits, Service};
+use lockmaster::interfaces::metrics::{MetricsPage, prometheus};
 use lockmaster::interfaces::test_delay::TestDelay;
 use lockmaster::interfaces::test_jqueue::TestJqueue;
 use lockmaster::runtime::{Master, Shutdown};
@@ -51,6 +53,7 @@ pub(crate) fn run(arguments: &Arguments, config: &Config) -> Result<(), Error> {
     let master = Arc::new(start_master(arguments, config)?);
     watch_log(&master, sender.clone());
     let service: Arc<dyn Service> = Arc::<Master>::clone(&master);
+    show_metrics(&master, arguments.metrics)?;
     let server = Server::bind(&arguments.socket, service, ServerLimits::default())?;
     let handle = server.handle();
     spawn("luxi", sender.clone(), move || Event::Unserved(server.run()))?;
@@ -163,6 +166,17 @@ fn watch_log(master: &Master, sender: Sender<Event>) {
             let _ = sender.send(Event::Failed);
         }
     });
+}
+
+/// Shows the counters of the master to whoever scrapes them.
+fn show_metrics(master: &Arc<Master>, address: Option<SocketAddr>) -> Result<(), Error> {
+    let Some(address) = address else { return Ok(()) };
+    let page = MetricsPage::bind(address)?;
+    tracing::info!(address = %page.address()?, "metrics");
+    let master = Arc::clone(master);
+    let run = move || page.run(|| prometheus(&master.stats()));
+    let failed = |error: io::Error| Error::io("cannot start the thread metrics", error);
+    thread::Builder::new().name("metrics".to_owned()).spawn(run).map(|_| ()).map_err(failed)
 }
 
 fn watch_signals(sender: Sender<Event>) -> Result<(), Error> {

@@ -96,6 +96,12 @@ impl LockTable {
         self.waiters.len()
     }
 
+    /// Whose request has waited longest, and since when it waits.
+    #[must_use]
+    pub fn oldest_waiting(&self) -> Option<(OwnerId, Timestamp)> {
+        self.waiters.by_age().next().map(|(_, oldest)| (oldest.owner, self.waiting_since(oldest)))
+    }
+
     /// Whether an owner waits for a request.
     #[must_use]
     pub fn is_waiting(&self, owner: OwnerId) -> bool {

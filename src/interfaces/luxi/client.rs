@@ -203,6 +203,15 @@ impl Client {
         self.call("LockmasterLocks", &json!([graph]))
     }
 
+    /// What the daemon has done since it started, as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn stats(&mut self) -> Result<Value, Error> {
+        self.call("LockmasterStats", &json!([]))
+    }
+
     /// Waits until a job differs from `known`, has feedback after the serial `after`, or is
     /// final; a minute at most.
     ///

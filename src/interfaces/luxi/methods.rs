@@ -13,7 +13,9 @@ use super::message::{Failure, Object, Request, success, success_of_rows};
 use super::opcode::{Dialect, from_wire, number};
 use super::query::{query, query_fields};
 use super::service::Service;
+use super::stats::stats_to_json;
 use super::watch::Watch;
+use crate::interfaces::metrics::prometheus;
 use crate::runtime::{Answer, CancelAnswer, JobView};
 use crate::vocabulary::{Error, ErrorKind, JobId, NewJob, Priority};
 
@@ -83,6 +85,7 @@ pub(super) fn carry_out(
         "LockmasterSubmit" => named(submit_our_jobs(service, peer, request)),
         "LockmasterWhy" => why_job(service, request),
         "LockmasterLocks" => all_locks(service, request),
+        "LockmasterStats" => all_stats(service, request),
         "PickupJob" => Err(Failure::exception(
             "GenericError",
             "Luxi call 'PickupJob' is for internal use only",
@@ -98,6 +101,15 @@ pub(super) fn carry_out(
             json!(method)
         ))),
     }
+}
+
+/// `LockmasterStats`: `[]`; the counters, and the same as Prometheus reads them.
+fn all_stats(service: &dyn Service, request: &Request) -> Result<Reply, Failure> {
+    let []: [Value; 0] = request.args()?;
+    let stats = service.stats();
+    let mut answer = stats_to_json(&stats);
+    answer["prometheus"] = json!(prometheus(&stats));
+    Ok(Reply::of(&answer, 0))
 }
 
 type WireJob = Vec<Object<Value>>;

@@ -1,6 +1,6 @@
 //! What the protocol needs of a master.
 
-use crate::runtime::{Answer, CancelAnswer, Explanation, JobView, LockOverview, Master};
+use crate::runtime::{Answer, CancelAnswer, Explanation, JobView, LockOverview, Master, Stats};
 use crate::vocabulary::{Error, FeedbackEntry, JobId, NewJob, Priority, Status};
 
 /// The queue behind the protocol: a [`Master`], or something else in a test.
@@ -61,6 +61,9 @@ pub trait Service: Send + Sync + 'static {
     /// As [`Master::locks`].
     fn locks(&self, graph: bool) -> Answer<LockOverview>;
 
+    /// As [`Master::stats`].
+    fn stats(&self) -> Stats;
+
     /// As [`Master::on_change`].
     fn on_change(&self, id: JobId, notify: Box<dyn FnOnce() + Send>) -> u64;
 
@@ -117,6 +120,10 @@ impl Service for Master {
 
     fn locks(&self, graph: bool) -> Answer<LockOverview> {
         Self::locks(self, graph)
+    }
+
+    fn stats(&self) -> Stats {
+        Self::stats(self)
     }
 
     fn on_change(&self, id: JobId, notify: Box<dyn FnOnce() + Send>) -> u64 {
