@@ -42,13 +42,17 @@ pub use crate::engine::locks::{Holder, LockReport, Mode, OwnerId, Reserves, Want
 pub use builder::MasterBuilder;
 pub use cancel::{CancelCause, CancelToken, OnCancel};
 pub use clock::Clock;
-pub use config_writer::{ConfigSnapshot, ConfigWriter};
+pub use config_writer::{
+    ConditionalUpdate, ConfigCopy, ConfigOptions, ConfigSnapshot, ConfigWriter, Directories,
+    Distributor, Expected, Mismatch, NodeState, ObjectSerial, Reservation, SimulatedNodes, Unmet,
+    UpdateError,
+};
 pub use context::Context;
 pub use core::Core;
 pub use lock_manager::{Asked, LockGuard, LockManager, LockOptions, LockOwner, Locks};
 pub use logical_unit::{DeclaredLocks, LogicalUnit, TypedOp};
 pub use master::{Limits, Master};
-pub use metrics::{Distribution, Stats};
+pub use metrics::{Histogram, Stats};
 pub use registry::Registry;
 pub use shutdown::Shutdown;
 pub use view::{
@@ -58,5 +62,7 @@ pub use view::{
 // Parts of the master, public for the scenarios in `loom-tests` and nothing else.
 #[doc(hidden)]
 pub use commits::Commits;
+#[doc(hidden)]
+pub use config_writer::Distribution;
 #[doc(hidden)]
 pub use workers::Workers;

@@ -11,6 +11,7 @@ mod file;
 mod frame;
 mod log;
 mod memory;
+mod queue_lock;
 mod recovery;
 mod segment;
 mod state_dir;
@@ -27,9 +28,10 @@ mod log_tests;
 pub(crate) mod sim;
 
 pub use archive::Archive;
-pub(crate) use durable_file::DurableFile;
+pub(crate) use durable_file::{DurableFile, replace_file};
 pub use log::LogStore;
 pub use memory::MemoryStore;
+pub use queue_lock::QueueLock;
 pub use recovery::{ReplayReport, TornTail};
 #[cfg(test)]
 pub(crate) use segment::Sizes;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use self::run::{Caller, run};
+use self::run::{Caller, marks_of, run};
 use super::catalogue::{CommandOp, DeclaredNames, Settings};
 use crate::runtime::{Context, DeclaredLocks, LogicalUnit};
 use crate::vocabulary::{CrashPolicy, Error, LockMode, OpError, OpId};
@@ -24,8 +24,10 @@ mod processes;
 mod run;
 #[cfg(test)]
 mod tests;
+mod upload;
 
 pub use leftovers::{Leftover, end_leftovers};
+pub use upload::CommandDistributor;
 
 /// Everything about one opcode, rendered: what it locks and what it runs.
 #[derive(Clone, Debug)]
@@ -124,9 +126,8 @@ impl CommandUnit {
         is_undo: bool,
     ) -> Result<Value, OpError> {
         let caller = Caller {
-            job: context.job(),
-            opcode: &self.work.id,
-            fencing_token: context.fencing_token(),
+            marks: marks_of(context.job(), &self.work.id, context.fencing_token()),
+            input: None,
             cancel: context.cancel_token(),
             is_undo,
             say: &|kind, text| context.feedback_of(kind, text),

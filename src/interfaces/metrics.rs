@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 pub use page::MetricsPage;
 
-use crate::runtime::{Distribution, Stats};
+use crate::runtime::{Histogram, Stats};
 
 /// The counters in the text format of Prometheus.
 #[must_use]
@@ -32,7 +32,7 @@ struct Exposition {
     text: String,
 }
 
-type Level = (String, Distribution, Distribution);
+type Level = (String, Histogram, Histogram);
 
 impl Exposition {
     fn gauges(&mut self, stats: &Stats) {
@@ -64,13 +64,7 @@ impl Exposition {
         }
     }
 
-    fn levels(
-        &mut self,
-        name: &str,
-        help: &str,
-        stats: &Stats,
-        of: impl Fn(&Level) -> &Distribution,
-    ) {
+    fn levels(&mut self, name: &str, help: &str, stats: &Stats, of: impl Fn(&Level) -> &Histogram) {
         self.head(name, "histogram", help);
         for level in &stats.levels {
             self.histogram(name, &format!("level=\"{}\",", escaped(&level.0)), of(level), 1e6);
@@ -85,7 +79,7 @@ impl Exposition {
         self.put(&format!("lockmaster_{name}{labels} {value}\n"));
     }
 
-    fn histogram(&mut self, name: &str, labels: &str, all: &Distribution, unit: f64) {
+    fn histogram(&mut self, name: &str, labels: &str, all: &Histogram, unit: f64) {
         let bucket = format!("{name}_bucket");
         for (bound, count) in all.buckets() {
             let le = bound as f64 / unit;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::clock::Clock;
 use super::compaction::Compaction;
-use super::config_writer::ConfigWriter;
+use super::config_writer::{ConfigOptions, ConfigWriter};
 use super::core::Core;
 use super::inner::{Inner, Parts};
 use super::lock_manager::LockManager;
@@ -35,6 +35,7 @@ pub struct MasterBuilder {
     workers: usize,
     limits: Limits,
     config: Option<PathBuf>,
+    config_options: ConfigOptions,
     spare_log: u64,
     paused: bool,
     before_recovery: Option<BeforeRecovery>,
@@ -55,6 +56,7 @@ impl MasterBuilder {
             workers: processors.max(4),
             limits: Limits::default(),
             config: None,
+            config_options: ConfigOptions::new(),
             spare_log: 128 << 20,
             paused: false,
             before_recovery: None,
@@ -120,6 +122,12 @@ impl MasterBuilder {
     /// The file of the configuration; `config.json` in the state directory where not said.
     pub fn config(mut self, path: impl Into<PathBuf>) -> Self {
         self.config = Some(path.into());
+        self
+    }
+
+    /// What the configuration has in it, what is right, and which nodes it goes to.
+    pub fn config_options(mut self, options: ConfigOptions) -> Self {
+        self.config_options = options;
         self
     }
 
@@ -205,11 +213,12 @@ impl MasterBuilder {
         }
     }
 
-    fn open_config(&self, in_memory: bool) -> Result<ConfigWriter, Error> {
+    fn open_config(&mut self, in_memory: bool) -> Result<ConfigWriter, Error> {
+        let options = std::mem::take(&mut self.config_options);
         match &self.config {
-            Some(path) => ConfigWriter::open(path),
-            None if in_memory => Ok(ConfigWriter::in_memory()),
-            None => ConfigWriter::open(self.state_dir.join("config.json")),
+            Some(path) => options.open(path),
+            None if in_memory => options.in_memory(),
+            None => options.open(self.state_dir.join("config.json")),
         }
     }
 

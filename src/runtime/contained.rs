@@ -47,7 +47,7 @@ pub(super) fn call_back(callback: impl FnOnce()) {
 }
 
 /// Runs it; gives what a panic in it says.
-fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
+pub(super) fn guarded<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
         let text = panic_text(&*panic).to_owned();
         discard(panic);

@@ -1,6 +1,7 @@
 //! Writing the log: one sync for all that waits, then everybody is told and what waited for the
 //! disk goes on.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::compaction::{Added, Compaction};
@@ -11,7 +12,7 @@ use super::shell::{LogBuffer, Shell};
 use super::sync::MutexGuard;
 use super::worker_pool::Task;
 use crate::store::Store;
-use crate::vocabulary::Error;
+use crate::vocabulary::{Error, JobId};
 
 /// Who writes the log; one per master.
 pub(super) struct LogWriter {
@@ -78,12 +79,30 @@ impl LogWriter {
         }
         inner.metrics.sync.add(micros(inner.now().since(began)));
         inner.metrics.batch.add(log.transactions.len() as u64);
+        inner.end_reservations(&log.changed);
         let due = inner.shell().is_durable(*position);
         due.into_iter().for_each(|task| inner.send(task));
         inner.commits.advance(*position);
         inner.watch.notify(&log.changed);
         self.compaction.after_write(&mut *self.store, *added);
         true
+    }
+}
+
+impl Inner {
+    /// Gives back what jobs have reserved in the configuration that have come to their end. What
+    /// they wrote down instead has been written by then; whoever hears of the end finds it free.
+    fn end_reservations(&self, changed: &[JobId]) {
+        let owners = self.config.reserving();
+        let mut ended: BTreeSet<JobId> =
+            changed.iter().copied().filter(|id| owners.contains(id)).collect();
+        if ended.is_empty() {
+            return;
+        }
+        let shell = self.shell();
+        ended.retain(|id| shell.queue.get(*id).is_none_or(|job| job.status().is_final()));
+        drop(shell);
+        self.config.release_all(&ended);
     }
 }
 

@@ -6,8 +6,8 @@ mod histogram;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use histogram::Distribution;
-pub(super) use histogram::Histogram;
+pub(super) use histogram::Counts;
+pub use histogram::Histogram;
 
 use super::inner::Inner;
 use super::master::Master;
@@ -18,8 +18,8 @@ use crate::vocabulary::{Hierarchy, JobId, LevelId, Outcome, Status, Timestamp};
 pub(super) struct Metrics {
     since: Timestamp,
     levels: Vec<LevelMetrics>,
-    pub(super) sync: Histogram,
-    pub(super) batch: Histogram,
+    pub(super) sync: Counts,
+    pub(super) batch: Counts,
     submitted: AtomicU64,
     refused: AtomicU64,
     ended: [AtomicU64; 3],
@@ -27,8 +27,8 @@ pub(super) struct Metrics {
 
 #[derive(Debug, Default)]
 struct LevelMetrics {
-    wait: Histogram,
-    hold: Histogram,
+    wait: Counts,
+    hold: Counts,
 }
 
 impl Metrics {
@@ -36,8 +36,8 @@ impl Metrics {
         Self {
             since,
             levels: hierarchy.levels().map(|_| LevelMetrics::default()).collect(),
-            sync: Histogram::default(),
-            batch: Histogram::default(),
+            sync: Counts::default(),
+            batch: Counts::default(),
             submitted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             ended: Default::default(),
@@ -110,11 +110,11 @@ pub struct Stats {
     pub ended: [u64; 3],
     /// For each level in order: its name, how long requests waited there, and how long opcodes
     /// held locks there from when they had all they asked for; in microseconds.
-    pub levels: Vec<(String, Distribution, Distribution)>,
+    pub levels: Vec<(String, Histogram, Histogram)>,
     /// How long the log took to be written and synced, in microseconds.
-    pub syncs: Distribution,
+    pub syncs: Histogram,
     /// How many transactions were written at once.
-    pub batches: Distribution,
+    pub batches: Histogram,
 }
 
 impl Master {

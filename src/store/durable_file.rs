@@ -73,33 +73,12 @@ impl DurableFile {
     pub(crate) fn replace(&mut self, content: &[u8]) -> Result<(), Error> {
         self.refuse_if_unknown()?;
         self.refuse_foreign_writer()?;
-        let unfinished = self.unfinished();
-        let identity =
-            write(&unfinished, content).map_err(|error| cannot("write", &unfinished, error))?;
-        std::fs::rename(&unfinished, &self.path)
-            .map_err(|error| cannot("replace", &self.path, error))?;
-        self.sync_name()?;
+        let identity = put(&self.path, content)?;
+        // Where that fails the new content may be there after a crash, or the old: going on could
+        // give one version two contents.
+        sync_name(&self.path).inspect_err(|error| self.failure = Some(error.to_string()))?;
         self.known = Some(identity);
         Ok(())
-    }
-
-    /// The name the new content has until it is durable.
-    fn unfinished(&self) -> PathBuf {
-        let mut name = self.path.clone().into_os_string();
-        name.push(".new");
-        name.into()
-    }
-
-    /// Makes the name durable. Where that fails the new content may be there after a crash, or
-    /// the old: going on could give one version two contents.
-    fn sync_name(&mut self) -> Result<(), Error> {
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
-        synced.map_err(|error| {
-            let error = cannot("sync the directory of", &self.path, error);
-            self.failure = Some(error.to_string());
-            error
-        })
     }
 
     fn refuse_if_unknown(&self) -> Result<(), Error> {
@@ -121,6 +100,39 @@ impl DurableFile {
         Err(Error::new(ErrorKind::Refused, message)
             .hint("it was left as it is; start again to read it, or put the old one back"))
     }
+}
+
+/// Puts new content in the place of a file that may be there, of which nobody keeps track; it is
+/// durable when this returns `Ok`. One caller at a time.
+///
+/// # Errors
+///
+/// `Io`: the old content is still there, or it is not known whether the new one is durable.
+pub(crate) fn replace_file(path: &Path, content: &[u8]) -> Result<(), Error> {
+    put(path, content)?;
+    sync_name(path)
+}
+
+/// Everything but the name is durable then.
+fn put(path: &Path, content: &[u8]) -> Result<Identity, Error> {
+    let unfinished = unfinished(path);
+    let identity =
+        write(&unfinished, content).map_err(|error| cannot("write", &unfinished, error))?;
+    std::fs::rename(&unfinished, path).map_err(|error| cannot("replace", path, error))?;
+    Ok(identity)
+}
+
+/// The name the new content has until it is whole.
+fn unfinished(path: &Path) -> PathBuf {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".new");
+    name.into()
+}
+
+fn sync_name(path: &Path) -> Result<(), Error> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let synced = File::open(parent.unwrap_or(Path::new("."))).and_then(|dir| dir.sync_all());
+    synced.map_err(|error| cannot("sync the directory of", path, error))
 }
 
 fn read(file: &File, most: usize) -> io::Result<Option<(Identity, Vec<u8>)>> {

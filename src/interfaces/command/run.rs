@@ -4,9 +4,11 @@
 //! a cancellation writes to, with the next deadline as timeout. It returns only when no process
 //! of the command's group is left: then, and not before, its locks may go to others.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,17 +23,27 @@ use super::environment::carrying;
 use super::output::{Say, Streams};
 use super::{Invocation, Surroundings, processes};
 use crate::runtime::{CancelCause, CancelToken};
-use crate::vocabulary::{FeedbackKind, JobId, OpError, OpErrorKind, OpId};
+use crate::vocabulary::{Error, FeedbackKind, JobId, OpError, OpErrorKind, OpId};
 
 /// On whose behalf a program is called.
 pub(super) struct Caller<'a> {
-    pub(super) job: JobId,
-    pub(super) opcode: &'a OpId,
-    pub(super) fencing_token: u64,
+    /// Variables that tell its processes from all others, found in their environment.
+    pub(super) marks: Vec<(&'static str, String)>,
+    /// What the program reads; nothing where not said.
+    pub(super) input: Option<&'a Path>,
     pub(super) cancel: &'a CancelToken,
     /// A cancelled job is undone, so a request does not stop an undo; a shutdown does.
     pub(super) is_undo: bool,
     pub(super) say: Say<'a>,
+}
+
+/// How processes of an opcode are told from others.
+pub(super) fn marks_of(job: JobId, opcode: &OpId, token: u64) -> Vec<(&'static str, String)> {
+    vec![
+        ("LOCKMASTER_JOB", job.to_string()),
+        ("LOCKMASTER_OPCODE", opcode.to_string()),
+        ("LOCKMASTER_TOKEN", token.to_string()),
+    ]
 }
 
 /// Calls the program and waits until it and its whole process group have ended.
@@ -83,10 +95,10 @@ fn end_escaped(
     kill_at: Instant,
     streams: &mut Streams<'_>,
 ) -> io::Result<()> {
-    let state = format!("LOCKMASTER_STATE={}", surroundings.state_id);
-    let job = format!("LOCKMASTER_JOB={}", caller.job);
-    let token = format!("LOCKMASTER_TOKEN={}", caller.fencing_token);
-    processes::end_all(|| carrying(&[&state, &job, &token]), kill_at, None, streams)
+    let mut marks = vec![format!("LOCKMASTER_STATE={}", surroundings.state_id)];
+    marks.extend(caller.marks.iter().map(|(name, value)| format!("{name}={value}")));
+    let marks: Vec<&str> = marks.iter().map(String::as_str).collect();
+    processes::end_all(|| carrying(&marks), kill_at, None, streams)
 }
 
 fn spawn(
@@ -107,12 +119,10 @@ fn spawn(
         .env_clear()
         .envs(&surroundings.environment)
         .envs(&invocation.environment)
-        .env("LOCKMASTER_JOB", caller.job.to_string())
-        .env("LOCKMASTER_OPCODE", caller.opcode.as_str())
-        .env("LOCKMASTER_TOKEN", caller.fencing_token.to_string())
+        .envs(caller.marks.iter().map(|(name, value)| (name, value)))
         .current_dir(directory)
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(input(caller)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
@@ -120,6 +130,14 @@ fn spawn(
             let program = invocation.program.display();
             OpError::exec(format!("{program} cannot be started: {error}"))
         })
+}
+
+fn input(caller: &Caller<'_>) -> Result<Stdio, OpError> {
+    let Some(path) = caller.input else { return Ok(Stdio::null()) };
+    let opened = File::open(path);
+    let file =
+        opened.map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+    Ok(file.into())
 }
 
 /// Rings when the opcode is cancelled: an eventfd, so that `poll` hears it.

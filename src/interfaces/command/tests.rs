@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use serde_json::Value;
 
 use super::processes::Stat;
-use super::run::{Caller, run};
+use super::run::{Caller, marks_of, run};
 use super::{Invocation, Surroundings, end_leftovers};
 use crate::interfaces::catalogue::Settings;
 use crate::runtime::{CancelCause, CancelToken};
@@ -66,9 +66,8 @@ impl Script {
         let surroundings = Surroundings::prepare(&Settings::default(), &self.state).unwrap();
         let started = Instant::now();
         let caller = Caller {
-            job: JobId::FIRST,
-            opcode: &OpId::new("OP_SCRIPT").unwrap(),
-            fencing_token: 7,
+            marks: marks_of(JobId::FIRST, &OpId::new("OP_SCRIPT").unwrap(), 7),
+            input: None,
             cancel: &self.cancel,
             is_undo: self.is_undo,
             say: &|kind, line| {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::fields::time;
-use crate::runtime::{Distribution, Stats};
+use crate::runtime::{Histogram, Stats};
 
 /// The counters as an object; times in seconds.
 pub(super) fn stats_to_json(stats: &Stats) -> Value {
@@ -26,11 +26,11 @@ pub(super) fn stats_to_json(stats: &Stats) -> Value {
     })
 }
 
-fn seconds(micros: &Distribution) -> Value {
+fn seconds(micros: &Histogram) -> Value {
     distribution(micros, 1e6)
 }
 
-fn distribution(all: &Distribution, unit: f64) -> Value {
+fn distribution(all: &Histogram, unit: f64) -> Value {
     let scaled = |size: u64| size as f64 / unit;
     json!({
         "count": all.count(), "sum": scaled(all.sum()), "mean": scaled(all.mean()),

@@ -7,14 +7,14 @@ const BOUNDS: usize = 16;
 
 /// Counts by size. Adding costs two atomic additions and no memory.
 #[derive(Debug, Default)]
-pub(in crate::runtime) struct Histogram {
+pub(in crate::runtime) struct Counts {
     /// How many were at most as large as each bound and larger than the one before; the last
     /// counts the rest.
     counts: [AtomicU64; BOUNDS + 1],
     sum: AtomicU64,
 }
 
-impl Histogram {
+impl Counts {
     /// Counts one of that size.
     pub(in crate::runtime) fn add(&self, size: u64) {
         self.counts[place(size)].fetch_add(1, Ordering::Relaxed);
@@ -22,14 +22,14 @@ impl Histogram {
     }
 
     /// What was counted so far. What is added meanwhile may be in the counts and not in the sum.
-    pub(super) fn snapshot(&self) -> Distribution {
+    pub(super) fn snapshot(&self) -> Histogram {
         let mut below = 0;
         let cumulate = |count: &AtomicU64| {
             below += count.load(Ordering::Relaxed);
             below
         };
         let at_most = self.counts.iter().map(cumulate).collect();
-        Distribution { at_most, sum: self.sum.load(Ordering::Relaxed) }
+        Histogram { at_most, sum: self.sum.load(Ordering::Relaxed) }
     }
 }
 
@@ -41,12 +41,12 @@ fn place(size: u64) -> usize {
 
 /// How often something had which size, up to one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Distribution {
+pub struct Histogram {
     at_most: Vec<u64>,
     sum: u64,
 }
 
-impl Distribution {
+impl Histogram {
     /// The bounds 1, 4, 16, ..., and how many were at most as large.
     pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         self.at_most.iter().take(BOUNDS).zip(0..).map(|(count, power)| (4_u64.pow(power), *count))
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn sizes_are_counted_below_the_first_bound_that_holds_them() {
-        let histogram = Histogram::default();
+        let histogram = Counts::default();
         assert_eq!(histogram.snapshot().quantile(0.5), None);
         for size in [0, 1, 2, 4, 5, 16, 17, 1 << 30, u64::MAX >> 1] {
             histogram.add(size);

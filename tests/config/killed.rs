@@ -1,6 +1,4 @@
 //! The configuration file of a process that is killed: the old one or the new one, never half.
-#![cfg(not(loom))]
-#![allow(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -34,7 +32,11 @@ fn write_until_killed(path: &Path) -> ! {
 /// acknowledged.
 fn kill_after(path: &Path, count: usize) -> u64 {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "a_killed_writer_leaves_the_old_configuration_or_the_new", "--nocapture"])
+        .args([
+            "--exact",
+            "killed::a_killed_writer_leaves_the_old_configuration_or_the_new",
+            "--nocapture",
+        ])
         .env(CHILD_WRITES, path)
         .stdout(Stdio::piped())
         .spawn()
