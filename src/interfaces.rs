@@ -7,6 +7,8 @@ pub mod command;
 #[cfg(feature = "luxi")]
 mod doorbell;
 #[cfg(feature = "commands")]
+pub mod hook_directory;
+#[cfg(feature = "commands")]
 pub mod job_file;
 #[cfg(feature = "commands")]
 mod located;

@@ -3,7 +3,9 @@
 //! The shell around the pure layers below. It decides nothing about policy: it asks the engine,
 //! appends what was decided to the store, applies it, and performs what follows from it.
 
+mod alarm;
 mod archive;
+mod asking;
 mod builder;
 mod cancel;
 mod clock;
@@ -17,6 +19,9 @@ mod context;
 mod core;
 #[cfg(test)]
 mod core_tests;
+mod course;
+mod ending;
+mod hooks;
 mod inner;
 mod lock_manager;
 pub mod lock_order;
@@ -26,6 +31,7 @@ mod master;
 mod metrics;
 mod processor;
 mod registry;
+mod result_type;
 mod schedule;
 mod shell;
 mod shutdown;
@@ -49,11 +55,13 @@ pub use config_writer::{
 };
 pub use context::Context;
 pub use core::Core;
+pub use hooks::Hook;
 pub use lock_manager::{Asked, LockGuard, LockManager, LockOptions, LockOwner, Locks};
 pub use logical_unit::{DeclaredLocks, LogicalUnit, TypedOp};
 pub use master::{Limits, Master};
 pub use metrics::{Histogram, Stats};
 pub use registry::Registry;
+pub use result_type::ResultType;
 pub use shutdown::Shutdown;
 pub use view::{
     Answer, CancelAnswer, Explanation, InTheWay, JobView, LockOverview, LockWait, WaitLink, Why,

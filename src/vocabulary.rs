@@ -12,7 +12,9 @@ mod opcode;
 mod priority;
 mod record;
 mod status;
+mod terms;
 mod time;
+mod transition;
 
 pub use error::{Error, ErrorKind, OpError, OpErrorKind};
 pub use feedback::{FeedbackEntry, FeedbackKind, FeedbackLog};
@@ -23,4 +25,6 @@ pub use opcode::{CrashPolicy, Dependency, JobRef, OpCode, OpId, Params, Reason};
 pub use priority::Priority;
 pub use record::{CloseCause, Record};
 pub use status::Status;
+pub use terms::{Deadline, JobTerms, OpTerms, Retries, TermsOfOps, Tries};
 pub use time::Timestamp;
+pub use transition::{Subject, Transition};

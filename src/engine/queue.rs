@@ -13,6 +13,8 @@ mod ready;
 mod recover;
 mod refusal;
 mod submit;
+mod times;
+mod transitions;
 
 #[cfg(test)]
 mod archive_tests;
@@ -24,18 +26,20 @@ use std::collections::{BTreeMap, HashMap};
 pub use archive::{Found, Search};
 pub use cancel::Cancelled;
 pub use copy::Piece;
-pub use progress::Start;
+pub use progress::{Follow, Start};
 pub use ready::Next;
 pub use refusal::Refusal;
 pub use submit::Bounds;
+pub use times::Passed;
 
 use crate::vocabulary::{Job, JobId, OpState, Priority, Record, Status, Timestamp};
 use ready::Ready;
+use times::Times;
 
 /// All jobs that are not archived, and an index of those that may be taken up.
 ///
-/// Invariant, asserted by [`check`](Self::check): a job is in exactly one of four places: final,
-/// taken up, waiting for another job, or ready.
+/// Invariant, asserted by [`check`](Self::check): a job is in exactly one of five places: final,
+/// taken up, waiting for another job, waiting for a time, or ready.
 #[derive(Clone, Debug)]
 pub struct Queue {
     jobs: BTreeMap<JobId, Job>,
@@ -45,6 +49,7 @@ pub struct Queue {
     feedback_bytes: usize,
     drained: bool,
     ready: Ready,
+    times: Times,
     /// How many dependencies of unfinished jobs name a job.
     dependents: HashMap<JobId, u32>,
     /// How archived jobs ended that unfinished jobs depend on.
@@ -65,6 +70,7 @@ impl Queue {
             feedback_bytes,
             drained: false,
             ready: Ready::default(),
+            times: Times::default(),
             dependents: HashMap::new(),
             ended: BTreeMap::new(),
             copying: None,
@@ -178,8 +184,10 @@ impl Queue {
 
     /// Applies a record that was just decided, and keeps it for the log.
     fn record(&mut self, records: &mut Vec<Record>, record: Record) {
+        let before = self.before(&record);
         let applied = self.apply(&record);
         debug_assert!(applied.is_ok(), "a decided record applies: {applied:?}");
+        self.assert_legal(before, &record);
         records.push(record);
     }
 
@@ -198,6 +206,7 @@ impl Queue {
             assert_eq!(places, expected, "job {} is in one place: {:?}", job.id, self.ready);
         }
         self.check_dependents();
+        self.check_times();
         self.ready.check();
     }
 }

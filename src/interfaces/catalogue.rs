@@ -16,11 +16,12 @@ use crate::vocabulary::{Error, Hierarchy, OpError, OpId};
 
 mod argument;
 mod command_table;
-mod durations;
+pub(super) mod durations;
 mod lock_table;
 mod opcode_table;
 mod parameter;
 mod program;
+pub(super) mod retries;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -32,8 +33,17 @@ pub use parameter::{Parameter, ParameterKind};
 pub use settings::Settings;
 
 /// Keys of an opcode in a job file that are never its parameters.
-pub(crate) const COMMON_KEYS: [&str; 7] =
-    ["OP_ID", "priority", "depends", "comment", "reason", "dry_run", "debug_level"];
+pub(crate) const COMMON_KEYS: [&str; 9] = [
+    "OP_ID",
+    "priority",
+    "depends",
+    "comment",
+    "reason",
+    "dry_run",
+    "debug_level",
+    "deadline",
+    "retries",
+];
 
 /// The fields of a catalogue file.
 pub(crate) const CATALOGUE_FIELDS: [&str; 3] = ["settings", "levels", "opcode"];

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use self::run::{Caller, marks_of, run};
 use super::catalogue::{CommandOp, DeclaredNames, Settings};
 use crate::runtime::{Context, DeclaredLocks, LogicalUnit};
-use crate::vocabulary::{CrashPolicy, Error, LockMode, OpError, OpId};
+use crate::vocabulary::{CrashPolicy, Error, LockMode, OpError, Retries};
 
 mod environment;
 mod leftovers;
@@ -32,12 +32,12 @@ pub use upload::CommandDistributor;
 /// Everything about one opcode, rendered: what it locks and what it runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Work {
-    pub(crate) id: OpId,
     pub(crate) big_lock: LockMode,
     pub(crate) locks: BTreeMap<String, DeclaredNames>,
     pub(crate) run: Invocation,
     pub(crate) undo: Option<Invocation>,
     pub(crate) on_crash: CrashPolicy,
+    pub(crate) retries: Retries,
 }
 
 /// One call of a program.
@@ -54,6 +54,8 @@ pub(crate) struct Invocation {
     /// How long after TERM there is KILL.
     pub(crate) grace: Duration,
     pub(crate) success_codes: Vec<i32>,
+    /// Something lacks for a while, and nothing was changed.
+    pub(crate) retry_codes: Vec<i32>,
 }
 
 /// Variables that commands inherit; all others they get only where a file says so.
@@ -125,15 +127,39 @@ impl CommandUnit {
         context: &Context,
         is_undo: bool,
     ) -> Result<Value, OpError> {
-        let caller = Caller {
-            marks: marks_of(context.job(), &self.work.id, context.fencing_token()),
-            input: None,
-            cancel: context.cancel_token(),
-            is_undo,
-            say: &|kind, text| context.feedback_of(kind, text),
-        };
-        run(invocation, &self.surroundings, &caller)
+        call(invocation, &self.surroundings, context, is_undo)
     }
+}
+
+/// Calls a program for an opcode. `finishes` says that a request to stop comes too late for it.
+fn call(
+    invocation: &Invocation,
+    surroundings: &Surroundings,
+    context: &Context,
+    finishes: bool,
+) -> Result<Value, OpError> {
+    let caller = Caller {
+        marks: marks_of(context.job(), &context.opcode().id, context.fencing_token()),
+        input: None,
+        cancel: context.cancel_token(),
+        is_undo: finishes,
+        say: &|kind, text| context.feedback_of(kind, text),
+    };
+    run(invocation, surroundings, &caller)
+}
+
+/// Calls a program that is a hook; its output goes to the feedback log of the job.
+///
+/// # Errors
+///
+/// As those of a command.
+pub(crate) fn call_hook(
+    invocation: &Invocation,
+    surroundings: &Surroundings,
+    context: &Context,
+    is_over: bool,
+) -> Result<(), OpError> {
+    call(invocation, surroundings, context, is_over).map(|_| ())
 }
 
 impl LogicalUnit for CommandUnit {
@@ -152,6 +178,10 @@ impl LogicalUnit for CommandUnit {
             locks.all(mode)?;
         }
         declared.names.iter().try_for_each(|(name, mode)| locks.add(name, *mode))
+    }
+
+    fn retries(&self) -> Retries {
+        self.work.retries
     }
 
     fn execute(&mut self, context: &Context) -> Result<Value, OpError> {

@@ -5,12 +5,13 @@ use std::path::Path;
 
 use super::catalogue::{CATALOGUE_FIELDS, Catalogue};
 use super::located::{Document, Format, Located, read_file};
-use crate::vocabulary::{Error, NewJob, OpCode, Status};
+use crate::vocabulary::{Error, JobTerms, NewJob, OpCode, Status};
 
 mod common;
 mod depends;
 mod for_each;
 mod ganeti;
+mod terms;
 mod toml_jobs;
 
 /// The most jobs one file makes.
@@ -106,6 +107,7 @@ struct Draft<'d> {
     at: Located<'d>,
     label: Option<String>,
     expect: Status,
+    terms: JobTerms,
     ops: Vec<DraftOp<'d>>,
 }
 

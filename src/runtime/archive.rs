@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::inner::Inner;
 use super::master::Master;
 use super::shell::Shell;
 use super::sync::MutexGuard;
@@ -122,6 +123,16 @@ impl Master {
         Ok((count, self.inner.append(&mut shell, records)))
     }
 
+    /// As [`Inner::shell_with_ends`].
+    pub(super) fn shell_with_ends(
+        &self,
+        jobs: &[NewJob],
+    ) -> Result<(MutexGuard<'_, Shell>, BTreeMap<JobId, Status>), Error> {
+        self.inner.shell_with_ends(jobs)
+    }
+}
+
+impl Inner {
     /// Takes the queue lock, and gives how archived jobs ended that these depend on, as far as
     /// the queue does not know. Files are read without the lock; what is archived stays so.
     pub(super) fn shell_with_ends(
@@ -130,7 +141,7 @@ impl Master {
     ) -> Result<(MutexGuard<'_, Shell>, BTreeMap<JobId, Status>), Error> {
         let mut ends = BTreeMap::new();
         loop {
-            let shell = self.inner.shell();
+            let shell = self.shell();
             let mut unknown = shell.queue.unknown_ends(jobs);
             unknown.retain(|id| !ends.contains_key(id));
             if unknown.is_empty() {
@@ -144,7 +155,7 @@ impl Master {
     }
 
     fn end_of(&self, id: JobId) -> Result<Status, Error> {
-        let job = self.inner.archive.get(id)?.ok_or_else(|| {
+        let job = self.archive.get(id)?.ok_or_else(|| {
             Error::invalid(format!("a job depends on job {id}, which the archive does not have"))
                 .hint("was the archive in the state directory changed by hand?")
         })?;

@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::compaction::Compaction;
 use super::config_writer::{ConfigOptions, ConfigWriter};
 use super::core::Core;
+use super::hooks::{Hook, Hooks};
 use super::inner::{Inner, Parts};
 use super::lock_manager::LockManager;
 use super::log_writer::LogWriter;
@@ -40,6 +41,7 @@ pub struct MasterBuilder {
     paused: bool,
     before_recovery: Option<BeforeRecovery>,
     clock: Clock,
+    hooks: Hooks,
     error: Option<Error>,
 }
 
@@ -61,6 +63,7 @@ impl MasterBuilder {
             paused: false,
             before_recovery: None,
             clock: Clock::default(),
+            hooks: Hooks::new(),
             error: None,
         }
     }
@@ -74,6 +77,13 @@ impl MasterBuilder {
     pub fn units(mut self, add: impl FnOnce(&mut Registry) -> Result<(), Error>) -> Self {
         let added = add(&mut self.registry);
         self.error = self.error.or(added.err());
+        self
+    }
+
+    /// Adds a hook: what is called before and after each opcode. Hooks are called in the order in
+    /// which they were added.
+    pub fn hook(mut self, hook: impl Hook) -> Self {
+        self.hooks.push(Arc::new(hook));
         self
     }
 
@@ -257,6 +267,7 @@ impl MasterBuilder {
             limits: self.limits,
             policy: self.policy,
             clock: self.clock,
+            hooks: self.hooks,
         }));
         Core::new(inner, tasks, log_writer)
     }

@@ -14,6 +14,8 @@ static CANCEL: LockClass = LockClass::new("cancel token");
 pub enum CancelCause {
     /// Somebody cancelled the job.
     Requested,
+    /// The time of the job, or of the opcode, is over.
+    Deadline,
     /// The master shuts down at once; the opcode will be treated as after a crash.
     Shutdown,
 }
@@ -67,7 +69,7 @@ impl CancelToken {
 
     /// Sets the token, wakes who waits and calls who listens, on this thread.
     ///
-    /// The first cause stays, but for a shutdown, which takes the place of a request.
+    /// The first cause stays, but for a shutdown, which takes the place of any other.
     pub fn set(&self, cause: CancelCause) {
         let mut state = self.shared.state.lock();
         if state.cause != Some(CancelCause::Shutdown) {

@@ -38,6 +38,13 @@ impl Drop for Contained {
     }
 }
 
+/// Calls other code of an embedder; a panic is an error.
+pub(super) fn contain<T>(body: impl FnOnce() -> Result<T, OpError>) -> Result<T, OpError> {
+    guarded(body).unwrap_or_else(|panic| {
+        Err(OpError::new(OpErrorKind::Panicked, format!("panicked: {panic}")))
+    })
+}
+
 /// Calls back who asked for it. A panic there must not end the thread that calls: others wait
 /// for it.
 pub(super) fn call_back(callback: impl FnOnce()) {

@@ -2,27 +2,65 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cancel::CancelToken;
 use super::config_writer::ConfigWriter;
-use crate::vocabulary::{FeedbackKind, JobId, LockRequest, OpCode};
+use super::inner::{Inner, owner};
+use super::lock_manager::LockManager;
+use super::lock_order::LockClass;
+use super::processor::Active;
+use super::sync::Mutex;
+use crate::engine::locks::{LockError, OwnerId};
+use crate::vocabulary::{FeedbackKind, JobId, JobRef, LockRequest, NewJob, OpCode, OpError};
 
-/// Where what a unit says goes.
-pub(crate) type Sink = Box<dyn Fn(FeedbackKind, &str) + Send + Sync>;
+static FOLLOWING: LockClass = LockClass::new("jobs that follow an opcode");
 
 /// Handed to a logical unit: without any locks for expanding names, else with its locks held.
 pub struct Context {
-    pub(crate) job: JobId,
-    pub(crate) op: u32,
-    pub(crate) opcode: OpCode,
-    pub(crate) token: u64,
-    pub(crate) cancel: CancelToken,
-    pub(crate) held: LockRequest,
-    pub(crate) config: Arc<ConfigWriter>,
-    pub(crate) sink: Sink,
+    job: JobId,
+    op: u32,
+    opcode: OpCode,
+    token: u64,
+    cancel: CancelToken,
+    keeps_locks: bool,
+    tried: u32,
+    /// Whether locks were released or weakened before the end.
+    loosened: AtomicBool,
+    following: Mutex<Vec<NewJob>>,
+    inner: Arc<Inner>,
+}
+
+/// One of the lock manager's operations on what a job holds.
+type Change = fn(&LockManager<Box<Active>>, OwnerId, &LockRequest) -> Result<(), LockError>;
+
+/// What a context is made of.
+pub(super) struct Subject {
+    pub(super) job: JobId,
+    pub(super) op: usize,
+    pub(super) opcode: OpCode,
+    pub(super) token: u64,
+    pub(super) cancel: CancelToken,
+    pub(super) keeps_locks: bool,
+    pub(super) tried: u32,
 }
 
 impl Context {
+    pub(super) fn new(inner: &Arc<Inner>, of: Subject) -> Self {
+        Self {
+            job: of.job,
+            op: u32::try_from(of.op).unwrap_or(u32::MAX),
+            opcode: of.opcode,
+            token: of.token,
+            cancel: of.cancel,
+            keeps_locks: of.keeps_locks,
+            tried: of.tried,
+            loosened: AtomicBool::new(false),
+            following: Mutex::new(&FOLLOWING, Vec::new()),
+            inner: Arc::clone(inner),
+        }
+    }
+
     /// The job this belongs to.
     #[must_use]
     pub fn job(&self) -> JobId {
@@ -49,23 +87,93 @@ impl Context {
         self.token
     }
 
+    /// How many times this opcode was tried before, and something lacked for a while.
+    #[must_use]
+    pub fn tried(&self) -> u32 {
+        self.tried
+    }
+
     /// Tells when to stop.
     #[must_use]
     pub fn cancel_token(&self) -> &CancelToken {
         &self.cancel
     }
 
-    /// The locks held.
+    /// The locks held now, those that the job keeps from earlier opcodes included. Of locks that
+    /// were declared opportunistically, those that were free.
     #[must_use]
-    pub fn held(&self) -> &LockRequest {
-        &self.held
+    pub fn held(&self) -> LockRequest {
+        self.inner.locks.held(owner(self.job))
+    }
+
+    /// Releases some of the locks before the end, for others to go on.
+    ///
+    /// # Errors
+    ///
+    /// `Exec` where they are not held, or the job keeps its locks.
+    pub fn release(&self, locks: &LockRequest) -> Result<(), OpError> {
+        self.loosen(locks, LockManager::release)
+    }
+
+    /// Makes exclusive locks shared, for others to share them.
+    ///
+    /// # Errors
+    ///
+    /// `Exec` where they are not held, or the job keeps its locks.
+    pub fn downgrade(&self, locks: &LockRequest) -> Result<(), OpError> {
+        self.loosen(locks, LockManager::downgrade)
+    }
+
+    /// Keeps only these locks of the levels they are at; see
+    /// [`LockGuard::narrow`](super::LockGuard::narrow).
+    ///
+    /// # Errors
+    ///
+    /// `Exec` where they are not held, or the job keeps its locks.
+    pub fn narrow(&self, keep: &LockRequest) -> Result<(), OpError> {
+        self.loosen(keep, LockManager::narrow)
+    }
+
+    fn loosen(&self, locks: &LockRequest, change: Change) -> Result<(), OpError> {
+        if self.keeps_locks {
+            return Err(OpError::exec("the job keeps its locks until it has ended"));
+        }
+        change(&self.inner.locks, owner(self.job), locks)
+            .map_err(|error| OpError::exec(error.to_string()))?;
+        self.loosened.store(true, Ordering::Relaxed);
+        self.inner.schedule();
+        Ok(())
+    }
+
+    /// Submits a job together with the end of this opcode: when its success is on disk, so is the
+    /// job, and where it fails, there is no job. Gives the place of the job among those that
+    /// follow this opcode, for dependencies of others of them on it.
+    ///
+    /// The result of the opcode gets the field `jobs`, `[[true, id], ...]` as in Ganeti. The job
+    /// inherits the reason trail, the priority where it has the normal one, and says by which
+    /// opcode it was submitted where it has no comment. It goes in although the queue is drained,
+    /// and may depend on the job that submits it; the opcode must not wait for it.
+    pub fn submit_with_end(&self, job: NewJob) -> JobRef {
+        let mut following = self.following.lock();
+        following.push(job);
+        JobRef::Batch(u32::try_from(following.len() - 1).unwrap_or(u32::MAX))
+    }
+
+    /// The jobs that follow.
+    pub(super) fn take_following(&self) -> Vec<NewJob> {
+        std::mem::take(&mut *self.following.lock())
+    }
+
+    /// Whether some locks were released or weakened before the end.
+    pub(super) fn is_loosened(&self) -> bool {
+        self.loosened.load(Ordering::Relaxed)
     }
 
     /// The configuration: read by many, changed atomically. Which locks protect which part of
     /// it is for the embedder to say.
     #[must_use]
     pub fn config(&self) -> &ConfigWriter {
-        &self.config
+        &self.inner.config
     }
 
     /// Adds a line to the job's feedback log.
@@ -75,7 +183,7 @@ impl Context {
 
     /// Adds a line of that kind to the job's feedback log.
     pub fn feedback_of(&self, kind: FeedbackKind, text: &str) {
-        (self.sink)(kind, text);
+        self.inner.feedback(self.job, self.op, kind, text);
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use crossbeam_channel::Receiver;
 
+use super::alarm::Alarm;
 use super::inner::Inner;
 use super::log_writer::LogWriter;
 use super::master::{Master, THREADS, Threads};
 use super::sync::Mutex;
 use super::worker_pool::{self, Task, named};
-use crate::vocabulary::Error;
+use crate::vocabulary::{Error, Timestamp};
 
 /// A master without threads: nothing is written and nothing executes but by these methods. With a
 /// [`Clock`](super::Clock) of one's own, a run depends on nothing but the order of the calls.
@@ -63,13 +64,20 @@ impl Core {
         self.log_writer.step(&self.master.inner)
     }
 
+    /// Does what is due by the clock, as the alarm does: what waited for a time, deadlines that
+    /// have passed. Gives when the next is due.
+    pub fn pass_time(&mut self) -> Option<Timestamp> {
+        self.master.inner.pass_time()
+    }
+
     /// From now on threads make the steps.
     pub(super) fn start_threads(self) -> Result<Master, Error> {
         let Self { master, tasks, log_writer, pending: _ } = self;
         let inner = Arc::clone(&master.inner);
         let log_writer = named("log writer", move || log_writer.run(&inner))?;
         let workers = worker_pool::start(&master.inner, &tasks)?;
-        *master.threads.lock() = Some(Threads { workers, log_writer });
+        let alarm = Alarm::start(&master.inner)?;
+        *master.threads.lock() = Some(Threads { workers, log_writer, alarm });
         Ok(master)
     }
 }

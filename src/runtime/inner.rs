@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use crossbeam_channel::Sender;
 
+use super::alarm::Alarm;
 use super::clock::Clock;
 use super::commits::Commits;
 use super::config_writer::ConfigWriter;
+use super::hooks::Hooks;
 use super::lock_manager::LockManager;
 use super::lock_order::{LevelClasses, LockClass};
 use super::master::Limits;
@@ -46,6 +48,8 @@ pub(super) struct Inner {
     pub(super) policy: WaitPolicy,
     pub(super) workers: Workers,
     pub(super) clock: Clock,
+    pub(super) hooks: Hooks,
+    pub(super) alarm: Alarm,
 }
 
 /// What an [`Inner`] is made of that is not made by itself.
@@ -61,6 +65,7 @@ pub(super) struct Parts {
     pub(super) limits: Limits,
     pub(super) policy: WaitPolicy,
     pub(super) clock: Clock,
+    pub(super) hooks: Hooks,
 }
 
 impl Inner {
@@ -83,6 +88,8 @@ impl Inner {
             metrics,
             policy: parts.policy,
             clock: parts.clock,
+            hooks: parts.hooks,
+            alarm: Alarm::default(),
         }
     }
 

@@ -5,9 +5,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::context::Context;
+use super::result_type::ResultType;
 use crate::vocabulary::{
     CrashPolicy, Error, LevelId, LockMode, LockRequest, LockRequestError, OpCode, OpError, OpId,
-    Params,
+    Params, Retries,
 };
 
 /// Carries out one opcode. The processor calls the methods in the order they stand here.
@@ -46,6 +47,13 @@ pub trait LogicalUnit: Send + 'static {
         false
     }
 
+    /// How often, and how long after each other, it is tried where it says that something lacks
+    /// for a while ([`OpError::temporary`]): in `expand_names`, `declare_locks`, `check_prereq`,
+    /// or in `execute` before anything was changed. What the submitter says stands above this.
+    fn retries(&self) -> Retries {
+        Retries::default()
+    }
+
     /// Says which locks it needs at `level`. Called once per level, in order, right before that
     /// level is locked (so what lower levels protect can be looked at).
     ///
@@ -56,11 +64,31 @@ pub trait LogicalUnit: Send + 'static {
 
     /// Checks, with all locks held, that the work can be done. Nothing may be changed yet.
     ///
+    /// What was computed before the locks (which nodes an instance has, say) is to be looked at
+    /// again here. Where it has changed, [`OpError::changed`] has the locks released, and a new
+    /// unit declares them anew: five times at most, then the opcode fails.
+    ///
+    /// # Errors
+    ///
+    /// The opcode fails with that error, unless it is [`OpError::changed`] or
+    /// [`OpError::temporary`]; nothing is undone.
+    fn check_prereq(&mut self, _context: &Context) -> Result<(), OpError> {
+        Ok(())
+    }
+
+    /// What a dry run gives as the result, instead of executing. Nothing may be changed.
+    ///
     /// # Errors
     ///
     /// The opcode fails with that error; nothing is undone.
-    fn check_prereq(&mut self, _context: &Context) -> Result<(), OpError> {
-        Ok(())
+    fn dry_run(&mut self, _context: &Context) -> Result<Value, OpError> {
+        Ok(Value::Null)
+    }
+
+    /// What [`execute`](Self::execute) gives as the result. Where it gives something else, the
+    /// opcode fails, as if the execution had.
+    fn result_type(&self) -> ResultType {
+        ResultType::any()
     }
 
     /// Does the work. The value is the opcode's result.
@@ -110,11 +138,24 @@ pub trait TypedOp: LogicalUnit + Serialize + DeserializeOwned {
 pub struct DeclaredLocks<'a> {
     level: LevelId,
     request: &'a mut LockRequest,
+    at_least: Option<usize>,
 }
 
 impl<'a> DeclaredLocks<'a> {
     pub(crate) fn new(level: LevelId, request: &'a mut LockRequest) -> Self {
-        Self { level, request }
+        Self { level, request, at_least: None }
+    }
+
+    /// How many have to be free, where those are taken that are.
+    pub(super) fn at_least(&self) -> Option<usize> {
+        self.at_least
+    }
+
+    /// Does not wait for the locks of this level: takes those that are free now. Where that are
+    /// fewer than `at_least`, the opcode is tried again later, as if something lacked for a while.
+    /// [`Context::held`] says which were free.
+    pub fn opportunistic(&mut self, at_least: usize) {
+        self.at_least = Some(at_least);
     }
 
     /// The lock of that name, alone.

@@ -104,6 +104,7 @@ pub(super) static THREADS: LockClass = LockClass::new("threads");
 pub(super) struct Threads {
     pub(super) workers: Vec<JoinHandle<()>>,
     pub(super) log_writer: JoinHandle<()>,
+    pub(super) alarm: JoinHandle<()>,
 }
 
 impl Master {
@@ -432,7 +433,11 @@ impl Inner {
         executing: Option<super::CancelToken>,
     ) -> CancelAnswer {
         match how {
-            Cancelled::Queued => CancelAnswer::Dequeued,
+            Cancelled::Queued => {
+                self.release_if_ended(id);
+                self.schedule();
+                CancelAnswer::Dequeued
+            }
             Cancelled::Waiting => {
                 self.stop_waiting(id);
                 // It may be expanding names instead, and wait for something there.

@@ -3,74 +3,74 @@
 //! value with the log writer: no thread waits for either.
 //!
 //! What is to be done is cut into tasks at these places. Each function here that ends a task says
-//! what the same worker goes on with, if anything.
+//! what the same worker goes on with, if anything. How locks are asked for is in `asking`, what a
+//! unit is made to do with them in `course`, what becomes of the end in `ending`.
 
 use std::sync::Arc;
 
-use serde_json::Value;
-
+use super::asking::Asking;
 use super::cancel::{CancelCause, CancelToken};
 use super::contained::Contained;
-use super::context::Context;
+use super::context::{Context, Subject};
+use super::course::{Course, carry_out};
 use super::inner::{Inner, owner};
-use super::lock_manager::Asked;
 use super::lock_order::assert_no_locks_held;
-use super::logical_unit::{DeclaredLocks, LogicalUnit};
+use super::logical_unit::LogicalUnit;
 use super::shell::{Shell, WhenDurable};
 use super::sync::MutexGuard;
 use super::worker_pool::Task;
-use crate::engine::locks::{LockError, RequestOptions};
 use crate::engine::queue::Start;
 use crate::vocabulary::{
-    BIG_LOCK, CrashPolicy, FeedbackEntry, FeedbackKind, Job, JobId, LevelId, LockRequest, OpCode,
-    OpError, OpErrorKind, OpState, Outcome, Priority, Timestamp,
+    CrashPolicy, Job, JobId, OpCode, OpError, OpState, Priority, Retries, Timestamp, UndoState,
 };
 
 /// An opcode in the processor's hands. Moves from thread to thread; nobody else sees it.
 pub(super) struct Active {
-    job: JobId,
-    op: usize,
-    opcode: OpCode,
-    priority: Priority,
-    purpose: Purpose,
+    pub(super) attempt: Attempt,
+    pub(super) opcode: OpCode,
+    pub(super) priority: Priority,
     /// The fencing token of its start; 0 before, and while names are expanded.
     token: u64,
-    unit: Contained,
-    cancel: CancelToken,
+    pub(super) unit: Contained,
     taken: Timestamp,
-    /// The levels still to be locked, the next one last.
-    levels: Vec<LevelId>,
-    /// What it holds once its pending request is granted.
-    locks: LockRequest,
-    /// When it asked last, and from which level on.
-    asked: (Timestamp, usize),
+    pub(super) asking: Asking,
 }
 
 impl Active {
     pub(super) fn job(&self) -> JobId {
-        self.job
+        self.attempt.job
     }
 }
 
+/// Which opcode is carried out, what for, and for the how manieth time.
+#[derive(Clone)]
+pub(super) struct Attempt {
+    pub(super) job: JobId,
+    pub(super) op: usize,
+    pub(super) purpose: Purpose,
+    pub(super) cancel: CancelToken,
+    /// How often it has declared its locks in vain, since it was taken up.
+    pub(super) declared: u32,
+    /// How often it is tried that lacks something for a while.
+    pub(super) retries: Retries,
+    /// How often it was tried so far.
+    tried: u32,
+    /// The job keeps its locks from the first opcode to its end.
+    pub(super) keeps_locks: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     Execute,
     /// Take back.
     Undo,
-}
-
-/// How carrying out an opcode came to its end.
-struct Ended {
-    outcome: Result<Value, OpError>,
-    /// Whether the work had begun, so that an undo has something to take back.
-    begun: bool,
 }
 
 impl Inner {
     /// Carries out one task, on a worker or in its place; gives what the worker goes on with.
     pub(super) fn carry(self: &Arc<Self>, task: Task) -> Option<Task> {
         match task {
-            Task::TakeUp(id) => self.take_up(id),
+            Task::TakeUp(id) => self.take_up(id, 0),
             Task::GoOn(active) => {
                 self.count_wait(&active, self.now());
                 self.acquire(active)
@@ -81,136 +81,75 @@ impl Inner {
         }
     }
 
-    /// Takes a job up: its current opcode, or the next undo.
-    fn take_up(self: &Arc<Self>, id: JobId) -> Option<Task> {
-        let Some(found) = self.find_work(id) else { return self.let_go(id) };
-        let (purpose, cancel) = (found.purpose, found.cancel.clone());
-        match self.prepare(id, found) {
+    /// Takes a job up: its current opcode, or the next undo. `declared` says how often its locks
+    /// were declared in vain.
+    pub(super) fn take_up(self: &Arc<Self>, id: JobId, declared: u32) -> Option<Task> {
+        let Some(mut found) = self.find_work(id) else { return self.let_go(id) };
+        found.attempt.declared = declared;
+        let cancel = found.attempt.cancel.clone();
+        match self.prepare(&mut found) {
             Ok(active) => self.acquire(Box::new(active)),
             // Stopped by a shutdown: nothing has happened, it is taken up again at the next start.
             Err(_) if cancel.cause() == Some(CancelCause::Shutdown) => self.let_go(id),
-            Err(error) => self.could_not_start(id, error, purpose),
+            Err(error) => self.could_not_start(&found.attempt, error),
         }
     }
 
     fn find_work(&self, id: JobId) -> Option<Found> {
         let mut shell = self.shell();
         let found = Found::of(shell.queue.get(id)?)?;
-        shell.active.insert(id, found.cancel.clone());
+        shell.active.insert(id, found.attempt.cancel.clone());
         Some(found)
     }
 
-    fn prepare(self: &Arc<Self>, id: JobId, found: Found) -> Result<Active, OpError> {
-        let Found { op, opcode, priority, purpose, token, cancel } = found;
-        let unit = self.registry.contained(&opcode)?;
-        let levels = self.hierarchy.levels().rev().collect();
-        let mut active = Active {
-            job: id,
-            op,
-            opcode,
-            priority,
-            purpose,
-            token: 0,
-            unit,
-            cancel,
-            taken: self.now(),
-            levels,
-            locks: LockRequest::new(),
-            asked: Default::default(),
-        };
-        let context = self.context(&active);
-        active.token = token;
-        active.unit.call(LogicalUnit::check_arguments)?;
-        active.unit.call(|unit| unit.expand_names(&context))?;
-        Ok(active)
-    }
-
-    /// Asks for the locks not asked for yet; goes on when all are held.
-    fn acquire(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
-        let (id, purpose) = (active.job, active.purpose);
-        loop {
-            let request = match self.next_request(&mut active) {
-                Ok(Some(request)) => request,
-                Ok(None) => return self.locked(active),
-                Err(error) => return self.could_not_start(id, error, purpose),
-            };
-            let options = RequestOptions { priority: active.priority, ..Default::default() };
-            let first = request.levels().next().map_or(0, |(level, _)| level.rank());
-            active.asked = (self.now(), first);
-            match self.locks.request(owner(id), &request, options, active) {
-                Ok(Asked::Granted(granted)) => {
-                    self.count_wait(&granted, granted.asked.0);
-                    active = granted;
-                }
-                Ok(Asked::Waiting) => return self.parked(id, purpose),
-                Err((error, _)) => return self.could_not_start(id, refused(&error), purpose),
-            }
+    fn prepare(self: &Arc<Self>, found: &mut Found) -> Result<Active, OpError> {
+        let Found { attempt, opcode, priority, token, others } = found;
+        let mut unit = self.registry.contained(opcode)?;
+        attempt.retries = unit.call(|unit| Ok(unit.retries()))?;
+        self.expand(attempt, attempt.op, opcode, &mut unit)?;
+        let kept = attempt.keeps_locks && !self.locks.held(owner(attempt.job)).is_empty();
+        let mut asking = Asking::new(self.hierarchy.levels().rev().collect(), kept);
+        for (op, opcode) in others.iter().filter(|_| !kept) {
+            asking.others.push(self.expand_other(attempt, *op, opcode)?);
         }
+        let (attempt, opcode) = (attempt.clone(), opcode.clone());
+        let (priority, token, taken) = (*priority, *token, self.now());
+        Ok(Active { attempt, opcode, priority, token, unit, taken, asking })
     }
 
-    /// Counts how long it waited for what it was granted now.
-    fn count_wait(&self, active: &Active, now: Timestamp) {
-        let (since, first) = active.asked;
-        let levels = active.locks.levels().map(|(level, _)| level);
-        self.metrics.waited(levels.filter(|level| level.rank() >= first), now.since(since));
-    }
-
-    /// What to ask for next: one level, or all levels where the unit knows them at once.
-    fn next_request(&self, active: &mut Active) -> Result<Option<LockRequest>, OpError> {
-        let at_once = active.unit.call(|unit| Ok(unit.locks_known_at_once()))?;
-        let mut request = LockRequest::new();
-        while let Some(level) = active.levels.pop() {
-            self.declare(active, level, &mut request)?;
-            if !at_once && !request.is_empty() {
-                break;
-            }
-        }
-        active.locks.merge(&request);
-        Ok((!request.is_empty()).then_some(request))
-    }
-
-    fn declare(
-        &self,
-        active: &mut Active,
-        level: LevelId,
-        request: &mut LockRequest,
+    /// Checks the arguments of a unit and has it expand its names.
+    fn expand(
+        self: &Arc<Self>,
+        attempt: &Attempt,
+        op: usize,
+        opcode: &OpCode,
+        unit: &mut Contained,
     ) -> Result<(), OpError> {
-        let mut declared = DeclaredLocks::new(level, request);
-        if self.hierarchy.big_lock_level() == Some(level) {
-            let mode = active.unit.call(|unit| Ok(unit.big_lock()))?;
-            return declared.add(BIG_LOCK, mode);
-        }
-        active.unit.call(|unit| unit.declare_locks(self.hierarchy.name(level), &mut declared))
+        let Attempt { job, keeps_locks, tried, .. } = *attempt;
+        let (opcode, cancel) = (opcode.clone(), attempt.cancel.clone());
+        let of = Subject { job, op, opcode, token: 0, cancel, keeps_locks, tried };
+        let context = Context::new(self, of);
+        unit.call(LogicalUnit::check_arguments)?;
+        unit.call(|unit| unit.expand_names(&context))
     }
 
-    /// The job waits for locks: this worker is free for others.
-    fn parked(self: &Arc<Self>, id: JobId, purpose: Purpose) -> Option<Task> {
-        let shell = self.shell();
-        let canceled = shell.queue.get(id).is_some_and(|job| job.cancel_requested.is_some());
-        let unwanted = (canceled && purpose == Purpose::Execute) || shell.stopping;
-        drop(shell);
-        if unwanted {
-            self.stop_waiting(id);
-        }
-        self.watch.notify(&[id]);
-        self.free_worker()
-    }
-
-    /// Takes a job out of its wait for locks, if it is in one.
-    pub(super) fn stop_waiting(&self, id: JobId) {
-        if self.locks.withdraw(owner(id)).is_some() {
-            self.locks.release_all(owner(id));
-            let mut shell = self.shell();
-            shell.active.remove(&id);
-            shell.queue.put_back(id);
-            drop(shell);
-            self.watch.notify(&[id]);
-        }
+    /// The unit of another opcode of a job that takes the locks of all at once.
+    fn expand_other(
+        self: &Arc<Self>,
+        attempt: &Attempt,
+        op: usize,
+        opcode: &OpCode,
+    ) -> Result<Contained, OpError> {
+        let made = self.registry.contained(opcode).and_then(|mut unit| {
+            self.expand(attempt, op, opcode, &mut unit)?;
+            Ok(unit)
+        });
+        made.map_err(|error| error.and(format_args!("its opcode {op}, {}", opcode.id)))
     }
 
     /// All locks are held.
-    fn locked(self: &Arc<Self>, active: Box<Active>) -> Option<Task> {
-        match active.purpose {
+    pub(super) fn locked(self: &Arc<Self>, active: Box<Active>) -> Option<Task> {
+        match active.attempt.purpose {
             Purpose::Execute => self.start(active),
             Purpose::Undo => self.undo_when_known(active),
         }
@@ -222,12 +161,15 @@ impl Inner {
     /// taken up again. But never before what it builds on is on disk: the ends of those that ran
     /// before it, which a crash must not make run again after it.
     fn start(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
-        let (id, taken) = (active.job, active.taken);
+        let (id, taken) = (active.job(), active.taken);
         let asked = active.unit.call(|unit| Ok((unit.can_undo(), unit.on_crash())));
-        let (undo, on_crash) = asked.unwrap_or_default();
+        let (can_undo, on_crash) = asked.unwrap_or_default();
+        // What a dry run does needs no undo.
+        let undo = can_undo && !active.opcode.dry_run;
         let mut shell = self.shell();
         let start = Start { taken, undo, on_crash };
-        let started = (!shell.stopping).then(|| shell.queue.start(id, start, self.now()));
+        let startable = !shell.stopping && shell.queue.may_start(id, active.attempt.op);
+        let started = startable.then(|| shell.queue.start(id, start, self.now()));
         let Some((token, records)) = started.flatten() else {
             drop(shell);
             return self.let_go(id);
@@ -257,80 +199,41 @@ impl Inner {
     }
 
     fn execute(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
-        let id = active.job;
         let context = self.context(&active);
         let since = self.now();
-        let ended = {
-            let _held = self.levels.take(&active.locks, false);
-            run(&mut active.unit, &context)
+        let course = {
+            let _held = self.levels.take(&active.asking.locks, false);
+            carry_out(&mut active.unit, &context, &self.hooks)
         };
-        let levels = active.locks.levels().map(|(level, _)| level);
+        let levels = active.asking.locks.levels().map(|(level, _)| level);
         self.metrics.held(levels, self.now().since(since));
-        if self.interrupted(&active, &ended) {
-            return self.let_go(id);
+        let loosened = context.is_loosened();
+        drop(context);
+        match course {
+            Course::Again(error) => {
+                self.declare_again(&active.attempt, active.asking.takes(), error)
+            }
+            Course::Later(error) => self.postpone(&active.attempt, error),
+            Course::Ended(ended) => {
+                let (id, begun) = (active.job(), ended.begun);
+                if ended.is_interrupted(&active.attempt.cancel) {
+                    return self.let_go(id);
+                }
+                self.finish(&active.attempt, ended);
+                // Where it gave up locks before its end, its undo takes all of them again.
+                if begun && !loosened && self.is_undo_due(id, active.attempt.op) {
+                    return self.undo_when_known(active);
+                }
+                self.let_go(id)
+            }
         }
-        let began = ended.begun;
-        self.finish(id, ended);
-        if began && self.is_undo_due(id, active.op) {
-            return self.undo_when_known(active);
-        }
-        self.let_go(id)
     }
 
     fn context(self: &Arc<Self>, active: &Active) -> Context {
-        let (inner, id, op) = (Arc::clone(self), active.job, active.op);
-        Context {
-            job: id,
-            op: u32::try_from(op).unwrap_or(u32::MAX),
-            opcode: active.opcode.clone(),
-            token: active.token,
-            cancel: active.cancel.clone(),
-            held: active.locks.clone(),
-            config: Arc::clone(&self.config),
-            sink: Box::new(move |kind, text| inner.feedback(id, op, kind, text)),
-        }
-    }
-
-    fn feedback(&self, id: JobId, op: usize, kind: FeedbackKind, text: &str) {
-        let entry = FeedbackEntry {
-            serial: 0,
-            time: self.now(),
-            op: u32::try_from(op).unwrap_or(u32::MAX),
-            kind,
-            text: cut(text, self.limits.line_bytes).into(),
-        };
-        let mut shell = self.shell();
-        let records = shell.queue.feedback(id, vec![entry]);
-        self.append(&mut shell, records);
-    }
-
-    /// Stopped by a shutdown that would not wait: what it did is as unknown as after a crash,
-    /// so nothing is written and the next start decides by its crash policy.
-    fn interrupted(&self, active: &Active, ended: &Ended) -> bool {
-        ended.outcome.is_err() && active.cancel.cause() == Some(CancelCause::Shutdown)
-    }
-
-    fn finish(&self, id: JobId, ended: Ended) {
-        let outcome = self.outcome(ended.outcome);
-        self.metrics.ended(&outcome);
-        let mut shell = self.shell();
-        let records = shell.queue.finish(id, outcome, ended.begun, self.now());
-        self.append(&mut shell, records);
-    }
-
-    fn outcome(&self, result: Result<Value, OpError>) -> Outcome {
-        let text = match result {
-            Ok(value) => value.to_string(),
-            Err(error) if error.kind == OpErrorKind::Canceled => return Outcome::Canceled,
-            Err(error) => return Outcome::Error(error),
-        };
-        let most = self.limits.result_bytes;
-        match text.len() {
-            bytes if bytes > most => Outcome::Error(OpError::exec(format!(
-                "the work was done, but its result has {bytes} bytes; at most {most}"
-            ))),
-            _ => Outcome::Success(text.into()),
-        }
+        let Attempt { job, op, keeps_locks, tried, .. } = active.attempt;
+        let (opcode, token) = (active.opcode.clone(), active.token);
+        let cancel = active.attempt.cancel.clone();
+        Context::new(self, Subject { job, op, opcode, token, cancel, keeps_locks, tried })
     }
 
     fn is_undo_due(&self, id: JobId, op: usize) -> bool {
@@ -339,57 +242,49 @@ impl Inner {
 
     /// Takes back what an opcode did, under its locks, once the log says that it has to be.
     fn undo_when_known(self: &Arc<Self>, active: Box<Active>) -> Option<Task> {
-        let (id, shell) = (active.job, self.shell());
+        let (id, shell) = (active.job(), self.shell());
         let position = shell.position;
         self.go_on_when_durable(shell, position, id, Task::Undo(active))
     }
 
     fn undo(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
-        let id = active.job;
-        active.cancel = CancelToken::new();
+        let id = active.job();
+        active.attempt.cancel = CancelToken::new();
         let mut shell = self.shell();
         // Nobody would tell this one any more; it is due again at the next start.
         if shell.stopping && shell.interrupted {
             drop(shell);
             return self.let_go(id);
         }
-        shell.active.insert(id, active.cancel.clone());
+        shell.active.insert(id, active.attempt.cancel.clone());
         drop(shell);
         let context = self.context(&active);
         assert_no_locks_held("while an opcode is undone");
-        let held = self.levels.take(&active.locks, false);
+        let held = self.levels.take(&active.asking.locks, false);
         let result = active.unit.call(|unit| unit.undo(&context));
         drop(held);
-        if result.is_err() && active.cancel.cause() == Some(CancelCause::Shutdown) {
+        if result.is_err() && active.attempt.cancel.cause() == Some(CancelCause::Shutdown) {
             return self.let_go(id);
         }
         self.undone(id, result.err());
         self.let_go(id)
     }
 
-    fn undone(&self, id: JobId, error: Option<OpError>) {
+    pub(super) fn undone(&self, id: JobId, error: Option<OpError>) {
         let mut shell = self.shell();
         let records = shell.queue.undone(id, error, self.now());
         self.append(&mut shell, records);
     }
 
-    fn could_not_start(
-        self: &Arc<Self>,
-        id: JobId,
-        error: OpError,
-        purpose: Purpose,
-    ) -> Option<Task> {
-        match purpose {
-            Purpose::Execute => self.finish(id, Ended { outcome: Err(error), begun: false }),
-            Purpose::Undo => self.undone(id, Some(error)),
-        }
-        self.let_go(id)
-    }
-
     /// The end of every way through the processor: the locks first (the end of the opcode is in
     /// the log's order by now), then the job may be taken up again, then the worker is free.
     pub(super) fn let_go(self: &Arc<Self>, id: JobId) -> Option<Task> {
-        self.locks.release_all(owner(id));
+        let shell = self.shell();
+        let keeps = !shell.stopping && shell.queue.keeps_locks(id);
+        drop(shell);
+        if !keeps {
+            self.locks.release_all(owner(id));
+        }
         let mut shell = self.shell();
         shell.active.remove(&id);
         shell.queue.put_back(id);
@@ -398,7 +293,7 @@ impl Inner {
     }
 
     /// The worker is free for others. Gives what it goes on with itself, if anything.
-    fn free_worker(self: &Arc<Self>) -> Option<Task> {
+    pub(super) fn free_worker(self: &Arc<Self>) -> Option<Task> {
         self.workers.set_free();
         self.schedule();
         None
@@ -407,13 +302,13 @@ impl Inner {
 
 /// What there is to do for a job that was taken up.
 struct Found {
-    op: usize,
+    attempt: Attempt,
     opcode: OpCode,
     priority: Priority,
-    purpose: Purpose,
     /// The fencing token of the start that is to be undone, else 0.
     token: u64,
-    cancel: CancelToken,
+    /// The job's other opcodes that need locks, where it takes those of all at once.
+    others: Vec<(usize, OpCode)>,
 }
 
 impl Found {
@@ -422,39 +317,34 @@ impl Found {
             Some(op) => (op, Purpose::Undo),
             None => (job.current()?, Purpose::Execute),
         };
-        let token = job.ops[op].fencing_token.filter(|_| purpose == Purpose::Undo);
         let found = &job.ops[op];
-        let cancel = CancelToken::new();
-        let due = purpose != Purpose::Execute || found.state == OpState::Pending;
-        due.then(|| Self {
+        if purpose == Purpose::Execute && found.state != OpState::Pending {
+            return None;
+        }
+        let token = found.fencing_token.filter(|_| purpose == Purpose::Undo).unwrap_or_default();
+        let attempt = Attempt {
+            job: job.id,
             op,
-            opcode: found.opcode.clone(),
-            priority: found.priority,
             purpose,
-            token: token.unwrap_or_default(),
-            cancel,
-        })
+            cancel: CancelToken::new(),
+            declared: 0,
+            retries: Retries::default(),
+            tried: found.tries.count,
+            keeps_locks: job.terms.keep_locks,
+        };
+        let others = if attempt.keeps_locks { others(job, op) } else { Vec::new() };
+        let (opcode, priority) = (found.opcode.clone(), found.priority);
+        Some(Self { attempt, opcode, priority, token, others })
     }
 }
 
-fn run(unit: &mut Contained, context: &Context) -> Ended {
-    assert_no_locks_held("while an opcode executes");
-    if let Err(error) = unit.call(|unit| unit.check_prereq(context)) {
-        return Ended { outcome: Err(error), begun: false };
-    }
-    if context.opcode.dry_run {
-        context.feedback("dry-run mode requested, not actually executing the operation");
-        return Ended { outcome: Ok(Value::Null), begun: false };
-    }
-    Ended { outcome: unit.call(|unit| unit.execute(context)), begun: true }
-}
-
-/// The first bytes of a line, at most so many, whole characters.
-fn cut(text: &str, most: usize) -> &str {
-    let end = (0..=most.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or_default()]
-}
-
-fn refused(error: &LockError) -> OpError {
-    OpError::prereq(format!("cannot ask for its locks: {error}"))
+/// The opcodes beside this one that are yet to be carried out, or may have to be undone.
+fn others(job: &Job, this: usize) -> Vec<(usize, OpCode)> {
+    let undoing = job.to_undo().is_some();
+    let ops = job.ops.iter().enumerate().filter(|(index, op)| {
+        let to_come = op.state == OpState::Pending && !undoing;
+        let to_undo = matches!(op.undo, UndoState::Possible | UndoState::Wanted);
+        *index != this && (to_come || to_undo)
+    });
+    ops.map(|(index, op)| (index, op.opcode.clone())).collect()
 }

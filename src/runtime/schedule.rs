@@ -6,7 +6,7 @@ use super::inner::Inner;
 use super::shell::Shell;
 use super::worker_pool::Task;
 use crate::engine::queue::Next;
-use crate::vocabulary::Timestamp;
+use crate::vocabulary::{JobId, Timestamp};
 
 impl Inner {
     /// Gives every free worker something to do, if there is something. To be called whenever a
@@ -15,7 +15,11 @@ impl Inner {
         self.workers.hand_out(|free| self.give(free));
         // Who waits for the last opcode to end hears of it when its worker is free, too: the
         // end itself can be on disk, and told, before that.
-        if self.shell().stopping {
+        let mut shell = self.shell();
+        self.set_alarm(&mut shell);
+        let stopping = shell.stopping;
+        drop(shell);
+        if stopping {
             self.watch.notify_all();
         }
     }
@@ -65,15 +69,33 @@ impl Inner {
 
     /// Takes the next ready job up, and says when the one after it is due.
     fn take_next(&self) -> (Option<Task>, Option<Timestamp>) {
+        let (mut taken, mut ended) = ((None, None), Vec::new());
         let mut shell = self.shell();
         while shell.is_open() {
             match shell.queue.take_next(self.now()) {
-                Some(Next::Take(id)) => return (Some(Task::TakeUp(id)), self.due(&shell)),
-                Some(Next::Ended(_, records)) => _ = self.append(&mut shell, records),
+                Some(Next::Take(id)) => {
+                    taken = (Some(Task::TakeUp(id)), self.due(&shell));
+                    break;
+                }
+                Some(Next::Ended(id, records)) => {
+                    self.append(&mut shell, records);
+                    ended.push(id);
+                }
                 None => break,
             }
         }
-        (None, None)
+        drop(shell);
+        self.release_of_ended(&ended);
+        taken
+    }
+
+    /// Releases what jobs had kept that have ended without being taken up, and has whoever hands
+    /// out work look again.
+    fn release_of_ended(&self, ended: &[JobId]) {
+        if !ended.is_empty() {
+            ended.iter().for_each(|id| self.release_if_ended(*id));
+            self.workers.hand_out(|_| 0);
+        }
     }
 
     /// Has a worker carry out a task.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use super::cancel::CancelToken;
 use super::worker_pool::Task;
 use crate::engine::queue::Queue;
-use crate::vocabulary::{JobId, Record};
+use crate::vocabulary::{JobId, Record, Timestamp};
 
 /// Transactions that are applied but not written yet.
 #[derive(Debug, Default)]
@@ -38,6 +38,8 @@ pub(super) struct Shell {
     failed: bool,
     /// Jobs in the processor's hands, and how to stop what executes.
     pub(super) active: HashMap<JobId, CancelToken>,
+    /// The moment for which the alarm is set.
+    pub(super) alarm: Option<Timestamp>,
     /// No job is to be taken up until somebody says so.
     pub(super) paused: bool,
     /// No opcode is to be started any more.
@@ -58,6 +60,7 @@ impl Shell {
             awaiting: VecDeque::new(),
             failed: false,
             active: HashMap::new(),
+            alarm: None,
             paused: false,
             stopping: false,
             interrupted: false,

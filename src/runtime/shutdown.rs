@@ -85,11 +85,15 @@ impl Master {
     fn close(&self) {
         self.inner.shell().closed = true;
         self.inner.appended.notify_all();
-        let Some(Threads { workers, log_writer }) = self.threads.lock().take() else { return };
+        let Some(Threads { workers, log_writer, alarm }) = self.threads.lock().take() else {
+            return;
+        };
         self.inner.end_workers();
+        self.inner.alarm.end();
         // A thread that panicked has been reported by its panic; there is nothing to add.
         workers.into_iter().for_each(|worker| _ = worker.join());
         _ = log_writer.join();
+        _ = alarm.join();
         self.inner.watch.notify_all();
     }
 }
@@ -119,7 +123,8 @@ impl Master {
     fn is_own_thread(&self) -> bool {
         let this = std::thread::current().id();
         let threads = self.threads.lock();
-        let own = threads.iter().flat_map(|own| own.workers.iter().chain([&own.log_writer]));
+        let own =
+            threads.iter().flat_map(|own| own.workers.iter().chain([&own.log_writer, &own.alarm]));
         own.into_iter().any(|thread| thread.thread().id() == this)
     }
 

@@ -137,6 +137,15 @@ pub enum Why {
     },
     /// It waits for a lock.
     Lock(LockWait),
+    /// It lacks something for a while, and waits for its next try.
+    Later {
+        /// When that is.
+        until: Timestamp,
+        /// How many times it was tried so far.
+        tried: u32,
+        /// What was lacking the last time.
+        lacking: String,
+    },
     /// It is about to start.
     Starting,
     /// It could run; all workers are busy.

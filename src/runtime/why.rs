@@ -77,10 +77,18 @@ fn at_rest(shell: &Shell, job: &Job) -> Option<Why> {
     }
     match shell.queue.waits_on(id) {
         Some(on) => Some(Why::Dependency { on }),
+        None if shell.queue.waits_until(id).is_some() => later(shell, job),
         None if taken => None,
         None if !shell.is_open() => Some(Why::Stopping),
         None => Some(Why::Worker { before: shell.queue.ready_before(id) }),
     }
+}
+
+fn later(shell: &Shell, job: &Job) -> Option<Why> {
+    let (until, op) = (shell.queue.waits_until(job.id)?, job.current()?);
+    let tries = &job.ops[op].tries;
+    let lacking = tries.lacking.as_ref().map_or_else(String::new, ToString::to_string);
+    Some(Why::Later { until, tried: tries.count, lacking })
 }
 
 fn executing(job: &Job) -> Option<Why> {

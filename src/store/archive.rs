@@ -145,9 +145,9 @@ impl Files {
     /// Writes the frames of a job at the end of a part; gives the new end.
     fn write(&self, part: &mut Part, job: &Job) -> Result<u64, Error> {
         let mut bytes = Vec::new();
-        for record in Record::copies_of(job, Record::PIECE_BYTES) {
+        for records in Record::copies_of(job, Record::PIECE_BYTES) {
             let mut draft = Draft::new();
-            codec::encode(&[record], draft.bytes_mut())?;
+            codec::encode(&records, draft.bytes_mut())?;
             super::log::refuse_too_large(&draft)?;
             bytes.extend(draft.finish(part.header.salt, job.id.get()));
         }
@@ -294,6 +294,10 @@ impl Found {
                 let Some(job) = &mut self.job else { return };
                 self.missing = self.missing.saturating_sub(ops.len());
                 job.ops.extend(ops);
+            }
+            Record::Terms { terms, ops, .. } => {
+                // They stand behind the whole job. Which opcodes it lacks, they cannot be about.
+                _ = self.whole.as_mut().map(|job| job.set_terms(&terms, &ops));
             }
             _ => {}
         }

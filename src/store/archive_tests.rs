@@ -7,7 +7,8 @@ use super::archive::{PART_BYTES, name};
 use super::segment::HEADER_BYTES;
 use super::sim::{Fault, SimDisk};
 use crate::vocabulary::{
-    ErrorKind, FeedbackLog, Job, JobId, JobOp, OpCode, OpId, OpState, Outcome, Params, Timestamp,
+    ErrorKind, FeedbackLog, Job, JobId, JobOp, JobTerms, OpCode, OpId, OpState, Outcome, Params,
+    Timestamp,
 };
 
 fn job(id: u64, result: usize) -> Job {
@@ -21,6 +22,7 @@ fn job(id: u64, result: usize) -> Job {
         feedback: FeedbackLog::default(),
         cancel_requested: None,
         origin: None,
+        terms: JobTerms { keep_locks: true, ..JobTerms::default() },
     }
 }
 

@@ -1,12 +1,14 @@
 //! The bytes of every record, frozen, and what the codec makes of bytes that are none.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 
 use super::codec::{VERSION, decode, encode};
 use crate::vocabulary::{
     CloseCause, CrashPolicy, Dependency, FeedbackEntry, FeedbackKind, FeedbackLog, Job, JobId,
-    JobOp, JobRef, NewJob, OpCode, OpError, OpErrorKind, OpId, OpState, Outcome, Params, Priority,
-    Reason, Record, Status, Timestamp, UndoState,
+    JobOp, JobRef, JobTerms, NewJob, OpCode, OpError, OpErrorKind, OpId, OpState, OpTerms, Outcome,
+    Params, Priority, Reason, Record, Retries, Status, Timestamp, Tries, UndoState,
 };
 
 const TIME: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -28,6 +30,7 @@ fn opcode() -> OpCode {
         comment: Some("c".into()),
         reason: vec![Reason { source: "s".into(), text: "t".into(), time_ns: -1 }],
         dry_run: true,
+        terms: OpTerms::default(),
     }
 }
 
@@ -53,6 +56,22 @@ fn copied(error: &OpError, entry: FeedbackEntry) -> Job {
         feedback,
         cancel_requested: Some(TIME),
         origin: Some("o".into()),
+        terms: JobTerms::default(),
+    }
+}
+
+fn terms(job: JobId, error: &OpError) -> Record {
+    let (short, long) = (Duration::from_millis(1500), Duration::from_secs(60));
+    let retries = Some(Retries { tries: 3, first: short, most: long });
+    let tries =
+        Tries { count: 2, not_before: Some(TIME), lacking: Some(error.clone()), interrupted: true };
+    Record::Terms {
+        job,
+        terms: JobTerms { within: Some(long), keep_locks: true },
+        ops: vec![
+            (0, OpTerms { within: Some(short), retries }, tries),
+            (7, OpTerms::default(), Tries::default()),
+        ],
     }
 }
 
@@ -96,6 +115,9 @@ fn samples() -> Vec<Record> {
         Record::Copied { job: Box::new(copied(&error, entry)), more: 1 },
         Record::CopiedOps { job, ops: vec![JobOp::new(opcode())] },
         Record::CopyDone { ended: vec![(job, Status::Canceled)] },
+        terms(job, &error),
+        Record::Returned { job, op },
+        Record::Postponed { job, op, time, until: time, lacking: error },
     ]
 }
 
@@ -119,6 +141,9 @@ fn name(record: &Record) -> &'static str {
         Record::Copied { .. } => "Copied",
         Record::CopiedOps { .. } => "CopiedOps",
         Record::CopyDone { .. } => "CopyDone",
+        Record::Terms { .. } => "Terms",
+        Record::Returned { .. } => "Returned",
+        Record::Postponed { .. } => "Postponed",
     }
 }
 
@@ -143,6 +168,9 @@ CopyBegun 010dfb2c01fc7011010001
 Copied 010efb2c0101016cfd00803c3048140c0002044f505f58077b2261223a317df60200010105010202060401016301017301740101f6020101016d0101650401016d0101650201fd00803c3048140c0001fd00803c3048140c0001fd00803c3048140c000109044f505f59027b7d000000000000000000000000000107fd00803c3048140c00010202c3a9072a0001fd00803c3048140c0001016f01
 CopiedOps 010ffb2c0101044f505f58077b2261223a317df60200010105010202060401016301017301740101f600000000000000
 CopyDone 011001fb2c0104
+Terms 0111fb2c01013c000102000101fc0065cd1d010301fc0065cd1d3c000201fd00803c3048140c000101016d0101650107000000000000
+Returned 0112fb2c0101
+Postponed 0113fb2c0101fd00803c3048140c00fd00803c3048140c0001016d010165
 ";
 
 fn hex(bytes: &[u8]) -> String {
@@ -232,7 +260,7 @@ proptest! {
 
     #[test]
     fn damaged_records_are_records_or_an_error(
-        which in 0..19_usize,
+        which in 0..22_usize,
         damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let mut bytes = bytes_of(&samples()[which..=which]);

@@ -121,6 +121,16 @@ pub enum OpErrorKind {
     Unknown,
     /// The logical unit panicked: its bug, contained.
     Panicked,
+    /// What was computed before the locks does not hold under them: to be declared again. As the
+    /// end of an opcode: it was, and still did not hold.
+    Changed,
+    /// Something lacks for a while, and nothing was changed: to be tried again later. As the end
+    /// of an opcode: it was, in vain.
+    Temporary,
+    /// The work was done, but its result is not of the type it was declared to be.
+    WrongResult,
+    /// A hook that runs before the execution refused it; nothing was changed.
+    Hook,
 }
 
 /// Why an opcode failed: stored with the job, shown to its client.
@@ -151,6 +161,33 @@ impl OpError {
     #[must_use]
     pub fn exec(message: impl Into<String>) -> Self {
         Self::new(OpErrorKind::Exec, message)
+    }
+
+    /// It ran out of its time.
+    #[must_use]
+    pub fn timed_out(message: impl Into<String>) -> Self {
+        Self::new(OpErrorKind::TimedOut, message)
+    }
+
+    /// What was computed before the locks does not hold any more. Said by `check_prereq`: the
+    /// locks are released, declared anew and taken again, a few times at most.
+    #[must_use]
+    pub fn changed(message: impl Into<String>) -> Self {
+        Self::new(OpErrorKind::Changed, message).with_code("wrong_state")
+    }
+
+    /// Something lacks for a while. Nothing was changed: the opcode is tried again later, as
+    /// often as its terms allow.
+    #[must_use]
+    pub fn temporary(message: impl Into<String>) -> Self {
+        Self::new(OpErrorKind::Temporary, message).with_code("temp_insufficient_resources")
+    }
+
+    /// The same error, its sentence followed by more.
+    #[must_use]
+    pub fn and(mut self, more: impl fmt::Display) -> Self {
+        self.message = format!("{} ({more})", self.message);
+        self
     }
 
     /// The same error with a machine-readable code.

@@ -11,6 +11,7 @@ use super::feedback::FeedbackLog;
 use super::opcode::{CrashPolicy, OpCode};
 use super::priority::Priority;
 use super::status::Status;
+use super::terms::{Deadline, JobTerms, OpTerms, TermsOfOps, Tries};
 use super::time::Timestamp;
 
 /// The number of a job, from 1; never given twice within one state directory.
@@ -65,19 +66,29 @@ pub struct NewJob {
     pub label: Option<String>,
     /// The opcodes, carried out one after the other.
     pub ops: Vec<OpCode>,
+    /// Until when, and under which locks. Kept in records of their own.
+    #[serde(skip)]
+    pub terms: JobTerms,
 }
 
 impl NewJob {
     /// A job of those opcodes without a label.
     #[must_use]
     pub fn of(ops: impl IntoIterator<Item = OpCode>) -> Self {
-        Self { label: None, ops: ops.into_iter().collect() }
+        Self { ops: ops.into_iter().collect(), ..Self::default() }
     }
 
     /// The same job with a name for people.
     #[must_use]
     pub fn labelled(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
+        self
+    }
+
+    /// The same job, on terms of its own.
+    #[must_use]
+    pub fn on_terms(mut self, terms: JobTerms) -> Self {
+        self.terms = terms;
         self
     }
 }
@@ -162,6 +173,9 @@ pub struct JobOp {
     /// A number that grows with every start of any opcode: what it writes elsewhere can carry
     /// it, and the receiver can refuse anything older.
     pub fencing_token: Option<u64>,
+    /// How it has fared so far, where it has not ended. Kept in records of their own.
+    #[serde(skip)]
+    pub tries: Tries,
 }
 
 impl JobOp {
@@ -178,6 +192,7 @@ impl JobOp {
             exec_time: None,
             end_time: None,
             fencing_token: None,
+            tries: Tries::default(),
         }
     }
 
@@ -192,7 +207,8 @@ impl JobOp {
             Some(Outcome::Canceled) | None => 0,
         };
         let undo = if let UndoState::Failed(error) = &self.undo { texts(error) } else { 0 };
-        OP_BYTES + self.opcode.bytes() + outcome + undo
+        let lacking = self.tries.lacking.as_ref().map_or(0, texts);
+        OP_BYTES + self.opcode.bytes() + outcome + undo + lacking
     }
 
     /// How it ended, if it has.
@@ -222,6 +238,9 @@ pub struct Job {
     pub cancel_requested: Option<Timestamp>,
     /// Where it came from: jobs of one submission share it.
     pub origin: Option<String>,
+    /// On what terms it is carried out. Kept in records of their own.
+    #[serde(skip)]
+    pub terms: JobTerms,
 }
 
 impl Job {
@@ -307,7 +326,62 @@ impl Job {
             feedback: self.feedback.clone(),
             cancel_requested: self.cancel_requested,
             origin: self.origin.clone(),
+            terms: self.terms.clone(),
         }
+    }
+
+    /// What is to be kept of it beside itself: the terms of the job and of those opcodes that
+    /// have any, and how these have fared. Nothing where all is as it is by itself.
+    #[must_use]
+    pub fn terms(&self) -> Option<(JobTerms, TermsOfOps)> {
+        let plain =
+            |op: &JobOp| (&op.opcode.terms, &op.tries) == (&OpTerms::default(), &Tries::default());
+        let all = (0u32..).zip(&self.ops).filter(|(_, op)| !plain(op));
+        let of_ops: TermsOfOps =
+            all.map(|(index, op)| (index, op.opcode.terms.clone(), op.tries.clone())).collect();
+        let any = self.terms != JobTerms::default() || !of_ops.is_empty();
+        any.then(|| (self.terms.clone(), of_ops))
+    }
+
+    /// Takes in what [`terms`](Self::terms) gave. Whether it has all these opcodes.
+    pub fn set_terms(&mut self, of_job: &JobTerms, of_ops: &[(u32, OpTerms, Tries)]) -> bool {
+        self.terms = of_job.clone();
+        of_ops.iter().all(|(index, terms, tries)| {
+            let Some(op) = self.ops.get_mut(*index as usize) else { return false };
+            (op.opcode.terms, op.tries) = (terms.clone(), tries.clone());
+            true
+        })
+    }
+
+    /// When the job, or the opcode to be carried out next, has to have ended. Nothing where it
+    /// has ended, or where it is being undone: an undo takes the time it takes.
+    #[must_use]
+    pub fn deadline(&self) -> Option<(Timestamp, Deadline)> {
+        let op = self.current().filter(|_| self.to_undo().is_none())?;
+        let of_job =
+            self.terms.within.map(|within| (self.received, Deadline::OfJob(within), within));
+        let within = self.ops[op].opcode.terms.within;
+        let turn = op.checked_sub(1).and_then(|before| self.ops[before].end_time);
+        let turn = turn.unwrap_or(self.received);
+        let of_op = within.map(|within| (turn, Deadline::OfOpcode(within), within));
+        let both = of_job.into_iter().chain(of_op);
+        both.map(|(from, which, within)| (from.plus(within), which)).min_by_key(|(when, _)| *when)
+    }
+
+    /// When its next opcode is tried again, where that lacks something for a while.
+    #[must_use]
+    pub fn not_before(&self) -> Option<Timestamp> {
+        let op = self.current().filter(|_| self.to_undo().is_none())?;
+        self.ops[op].tries.not_before.filter(|_| self.cancel_requested.is_none())
+    }
+
+    /// What went wrong while opcodes were undone: which of them, and how. The error that made the
+    /// job fail is that of its first failed opcode.
+    pub fn undo_errors(&self) -> impl Iterator<Item = (usize, &OpError)> {
+        self.ops.iter().enumerate().filter_map(|(index, op)| match &op.undo {
+            UndoState::Failed(error) => Some((index, error)),
+            _ => None,
+        })
     }
 
     /// The name for people: the label, or the id.

@@ -249,6 +249,23 @@ impl LockRequest {
         }
     }
 
+    /// The first lock that `other` asks for and this does not, or in a weaker mode: its level,
+    /// and its name, or none for all locks of the level.
+    #[must_use]
+    pub fn lacks(&self, other: &Self) -> Option<(LevelId, Option<LockName>)> {
+        other.levels().find_map(|(level, theirs)| {
+            let ours = self.levels.get(&level).cloned().unwrap_or_default();
+            if theirs.all > ours.all {
+                return Some((level, None));
+            }
+            let held = |name: &LockName| ours.names.get(name).copied().max(ours.all);
+            let mut names = theirs.names();
+            names
+                .find(|(name, mode)| held(name) < Some(*mode))
+                .map(|(name, _)| (level, Some(name.clone())))
+        })
+    }
+
     /// The levels at which something is asked for, in order of rank.
     pub fn levels(&self) -> impl DoubleEndedIterator<Item = (LevelId, &LevelLocks)> {
         self.levels.iter().filter(|(_, locks)| !locks.is_empty()).map(|(id, locks)| (*id, locks))

@@ -10,6 +10,7 @@ use super::error::Error;
 use super::job::JobId;
 use super::priority::Priority;
 use super::status::Status;
+use super::terms::OpTerms;
 
 /// The stable name of a kind of opcode: `OP_` and then `A-Z`, `0-9` and `_`, 64 bytes at most.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -214,6 +215,9 @@ pub struct OpCode {
     pub reason: Vec<Reason>,
     /// Stop before executing: check arguments, locks and prerequisites only.
     pub dry_run: bool,
+    /// Until when, and how often. Kept in records of their own.
+    #[serde(skip)]
+    pub terms: OpTerms,
 }
 
 impl OpCode {
@@ -228,6 +232,7 @@ impl OpCode {
             comment: None,
             reason: Vec::new(),
             dry_run: false,
+            terms: OpTerms::default(),
         }
     }
 
@@ -244,6 +249,13 @@ impl OpCode {
     #[must_use]
     pub fn after(mut self, dependency: Dependency) -> Self {
         self.depends.push(dependency);
+        self
+    }
+
+    /// The same opcode, on terms of its own.
+    #[must_use]
+    pub fn on_terms(mut self, terms: OpTerms) -> Self {
+        self.terms = terms;
         self
     }
 

@@ -8,6 +8,7 @@ use super::job::{Job, JobId, JobOp, NewJob, Outcome};
 use super::opcode::CrashPolicy;
 use super::priority::Priority;
 use super::status::Status;
+use super::terms::{JobTerms, TermsOfOps};
 use super::time::Timestamp;
 
 /// Why the opcodes that never ran are closed.
@@ -166,6 +167,37 @@ pub enum Record {
         /// How archived jobs ended that others in the queue depend on.
         ended: Vec<(JobId, Status)>,
     },
+    /// On what terms a job is carried out, where they are not the usual ones: behind its
+    /// submission, and behind each copy of it.
+    Terms {
+        /// Which job.
+        job: JobId,
+        /// Its own terms.
+        terms: JobTerms,
+        /// Those of its opcodes that have any, or were tried in vain.
+        ops: TermsOfOps,
+    },
+    /// An opcode that had started did nothing yet, because what was computed before its locks no
+    /// longer held: it is pending again.
+    Returned {
+        /// Which job.
+        job: JobId,
+        /// Which of its opcodes.
+        op: u32,
+    },
+    /// An opcode lacks something for a while, and did nothing: it is pending again, for later.
+    Postponed {
+        /// Which job.
+        job: JobId,
+        /// Which of its opcodes.
+        op: u32,
+        /// When.
+        time: Timestamp,
+        /// When it is tried again.
+        until: Timestamp,
+        /// What it lacks.
+        lacking: OpError,
+    },
 }
 
 impl Record {
@@ -185,7 +217,10 @@ impl Record {
             | Self::Requeued { job, .. }
             | Self::PriorityChanged { job, .. }
             | Self::Archived { job, .. }
-            | Self::CopiedOps { job, .. } => Some(*job),
+            | Self::CopiedOps { job, .. }
+            | Self::Terms { job, .. }
+            | Self::Returned { job, .. }
+            | Self::Postponed { job, .. } => Some(*job),
             Self::DrainSet { .. }
             | Self::Recalled { .. }
             | Self::CopyBegun { .. }
@@ -196,10 +231,11 @@ impl Record {
     /// A job of more bytes than this is kept in several records.
     pub const PIECE_BYTES: usize = 16 << 20;
 
-    /// A whole job as records: one, or several where it takes more than `bytes` or so. What one
+    /// A whole job as transactions: one, or several where it takes more than `bytes` or so. The
+    /// last has its terms too, where they are to be kept. What one
     /// opcode takes is not divided.
     #[must_use]
-    pub fn copies_of(job: &Job, bytes: usize) -> Vec<Self> {
+    pub fn copies_of(job: &Job, bytes: usize) -> Vec<Vec<Self>> {
         let head = job.without_ops();
         let mut room = bytes.saturating_sub(head.bytes());
         let mut chunks: Vec<Vec<JobOp>> = vec![Vec::new()];
@@ -218,6 +254,16 @@ impl Record {
         let more = u32::try_from(job.ops.len() - first.ops.len()).unwrap_or(u32::MAX);
         let copied = Self::Copied { job: Box::new(first), more };
         let rest = chunks.map(|ops| Self::CopiedOps { job: job.id, ops });
-        [copied].into_iter().chain(rest).collect()
+        let mut copies: Vec<_> =
+            [copied].into_iter().chain(rest).map(|record| vec![record]).collect();
+        copies.last_mut().into_iter().for_each(|last| last.extend(Self::terms_of(job)));
+        copies
+    }
+
+    /// On what terms a job is carried out and how it has fared, where that is to be kept.
+    #[must_use]
+    pub fn terms_of(job: &Job) -> Option<Self> {
+        let (terms, ops) = job.terms()?;
+        Some(Self::Terms { job: job.id, terms, ops })
     }
 }

@@ -36,7 +36,7 @@ fn usage_errors_end_with_2_and_typos_get_a_suggestion() {
         (&["lst"], "'list'"),
         (&["list", "--jsn"], "'--json'"),
         (&["list", "-o", "statuss"], "'status'"),
-        (&["info", "zero"], "not the id of a job"),
+        (&["info", "0"], "neither the id of a job nor a range of ids"),
         (&["submit", "OP_TEST_DELAY", "duration"], "expected KEY=VALUE"),
         (&["list", "--status", "done"], "unknown status"),
     ];

@@ -11,4 +11,5 @@ mod recordings;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;
+mod terms;
 mod test_jqueue;

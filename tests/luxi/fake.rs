@@ -109,6 +109,7 @@ fn view(id: JobId, new: NewJob) -> JobView {
         feedback: FeedbackLog::default(),
         cancel_requested: None,
         origin: None,
+        terms: new.terms,
     };
     JobView { job, status: Status::Queued, op_status, priority: Priority::NORMAL }
 }

@@ -1,6 +1,6 @@
 //! A shell that finds the two binaries, and a place of its own.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -79,7 +79,12 @@ impl Shell {
 
     fn wait_until_ready(&self) {
         let mut message = [0; 1024];
-        let length = self.ready.recv(&mut message).unwrap();
+        let length = loop {
+            match self.ready.recv(&mut message) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                heard => break heard.unwrap(),
+            }
+        };
         assert!(message[..length].starts_with(b"READY=1"), "the first message is that it is ready");
     }
 }

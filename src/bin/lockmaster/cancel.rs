@@ -4,10 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lockmaster::interfaces::luxi::Client;
-use lockmaster::vocabulary::Error;
+use lockmaster::vocabulary::{Error, JobId, Status};
 
 use crate::daemon::{self, Daemon};
 use crate::which::{Which, resolve};
+use crate::{follow, output};
 
 /// Cancel jobs
 ///
@@ -19,6 +20,10 @@ pub(crate) struct CancelArgs {
     #[arg(required = true, value_name = "JOB")]
     jobs: Vec<Which>,
 
+    /// Wait until they have ended, and print how; exit with 1 where one was not cancelled
+    #[arg(short, long)]
+    wait: bool,
+
     #[command(flatten)]
     daemon: Daemon,
 }
@@ -27,6 +32,22 @@ pub(crate) struct CancelArgs {
 pub(crate) fn run(args: &CancelArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
     let ids = resolve(&mut client, &args.jobs)?;
-    let all = daemon::for_each(&mut client, &ids, Client::cancel)?;
+    let all = match args.wait {
+        true => cancel_and_wait(&mut client, &ids)?,
+        false => daemon::for_each(&mut client, &ids, Client::cancel)?,
+    };
     Ok(ExitCode::from(u8::from(!all)))
+}
+
+/// Whether all were cancelled.
+fn cancel_and_wait(client: &mut Client, ids: &[JobId]) -> Result<bool, Error> {
+    daemon::query(client, ids, &[])?;
+    ids.iter().try_for_each(|id| client.cancel(*id).map(|_| ()))?;
+    let mut all = true;
+    for id in ids {
+        let status = follow::follow(client, *id, |_| Ok(()))?;
+        output::print(format!("{id} {}", output::status(status.as_str())))?;
+        all &= status == Status::Canceled;
+    }
+    Ok(all)
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use lockmaster::interfaces::luxi::{Client, Field};
@@ -70,6 +71,7 @@ fn describe(job: &Value, why: Option<&str>) -> String {
     {
         line(&mut text, 1, name, &times::shown(&job[field]));
     }
+    describe_terms(&mut text, &job["terms"]);
     let ops = job["ops"].as_array().map_or(0, Vec::len);
     (0..ops).for_each(|index| describe_op(&mut text, job, index));
     text
@@ -95,10 +97,37 @@ fn describe_op(text: &mut String, job: &Value, index: usize) {
         line(text, 2, "result", &result_text(of("opresult")));
     }
     if !of("opundo").is_null() {
-        line(text, 2, "undo", &said(of("opundo")));
+        let why = of("opundoerror").as_str().map(|why| format!(": {}", output::harmless(why)));
+        line(text, 2, "undo", &format!("{}{}", said(of("opundo")), why.unwrap_or_default()));
     }
+    describe_tries(text, of("opterms"));
     for entry in of("oplog").as_array().into_iter().flatten() {
         line(text, 2, &format!("log {}", entry[0]), &said(&entry[3]));
+    }
+}
+
+fn describe_terms(text: &mut String, terms: &Value) {
+    if !terms["deadline"].is_null() {
+        line(text, 1, "deadline", &times::shown(&terms["deadline"]));
+    }
+    if terms["keep_locks"] == true {
+        line(text, 1, "locks", "kept from its first opcode to its end");
+    }
+}
+
+fn describe_tries(text: &mut String, terms: &Value) {
+    if let Some(within) = terms["within"].as_f64() {
+        let within = Duration::try_from_secs_f64(within).unwrap_or_default();
+        line(text, 2, "deadline", &format!("{} after its turn", times::said(within)));
+    }
+    let again = match terms["until"].is_null() {
+        true => String::new(),
+        false => {
+            format!("; again at {}: {}", times::shown(&terms["until"]), said(&terms["lacking"]))
+        }
+    };
+    if let Some(tried) = terms["tried"].as_u64().filter(|tried| *tried > 0) {
+        line(text, 2, "tried in vain", &format!("{tried} times{again}"));
     }
 }
 

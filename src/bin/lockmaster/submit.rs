@@ -117,7 +117,7 @@ fn one_op(id: OpId, args: &SubmitArgs) -> NewJob {
     op.priority = args.one.priority.unwrap_or_default();
     op.dry_run = args.one.dry_run;
     op.depends = args.one.after.iter().map(|id| Dependency::success(JobRef::Id(*id))).collect();
-    NewJob { label: args.one.label.clone(), ops: vec![op] }
+    NewJob { label: args.one.label.clone(), ..NewJob::of([op]) }
 }
 
 #[cfg(test)]

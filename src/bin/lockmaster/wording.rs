@@ -115,9 +115,34 @@ fn sentence(why: &Value, now: &Value) -> String {
             let (lock, mode) = (said(&why["lock"]), said(&why["mode"]));
             format!("has waited {} for the lock {lock} ({mode})", since())
         }
+        "later" => later(why),
         "worker" => format!("could run: it waits for a free worker{}", before(why)),
         _ => brief(why, &name),
     }
+}
+
+fn later(why: &Value) -> String {
+    let tried = why["tried"].as_u64().unwrap_or_default();
+    let (until, lacking) = (times::shown(&why["until"]), said(&why["lacking"]));
+    format!("waits until {until} for its {} try: {lacking}", ordinal(tried + 1))
+}
+
+/// A place as a word, or with its ending: `second`, `12th`.
+fn ordinal(place: u64) -> String {
+    let word = match place {
+        1 => "first",
+        2 => "second",
+        3 => "third",
+        4 => "fourth",
+        5 => "fifth",
+        _ => match (place % 10, place % 100) {
+            (1, rest) if rest != 11 => return format!("{place}st"),
+            (2, rest) if rest != 12 => return format!("{place}nd"),
+            (3, rest) if rest != 13 => return format!("{place}rd"),
+            _ => return format!("{place}th"),
+        },
+    };
+    word.to_owned()
 }
 
 fn before(why: &Value) -> String {
@@ -142,6 +167,8 @@ pub(crate) fn brief(why: &Value, name: &dyn Fn(&Value, &Value) -> String) -> Str
             said(&why["mode"]),
             holders(list(&why["in_the_way"]), name)
         ),
+        // A time stays as it is: the line changes only when something happens.
+        "later" => later(why),
         "starting" => "is about to start".to_owned(),
         "worker" => "waits for a free worker".to_owned(),
         "stopping" => "is not started: the queue is stopping".to_owned(),
@@ -194,6 +221,19 @@ mod tests {
             "job": job, "lock": lock, "mode": "exclusive",
             "blocker": blocker, "blocker_label": label, "held": "shared", "since": since,
         })
+    }
+
+    #[test]
+    fn a_wait_for_the_next_try_says_until_when_and_for_what() {
+        let why = json!({
+            "reason": "later", "until": [0, 0], "tried": 2, "lacking": "no room", "job": 7,
+            "label": null, "behind": [], "now": [0, 0],
+        });
+        let text = explained(&why);
+        assert!(text.starts_with("job 7 waits until 19"), "{text}");
+        assert!(text.ends_with("for its third try: no room"), "{text}");
+        let places = [1, 6, 11, 21, 22, 33, 112].map(ordinal);
+        assert_eq!(places, ["first", "6th", "11th", "21st", "22nd", "33rd", "112th"]);
     }
 
     #[test]

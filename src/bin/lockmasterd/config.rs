@@ -17,6 +17,9 @@ pub(crate) struct Config {
     /// Files that describe opcodes; relative to the configuration file.
     #[serde(default)]
     catalogue: Vec<PathBuf>,
+    /// Where the programs are that run before and after opcodes; relative to the configuration
+    /// file.
+    hooks: Option<PathBuf>,
     /// How many opcodes execute at once.
     workers: Option<usize>,
     #[serde(default)]
@@ -90,6 +93,11 @@ impl Config {
             catalogues.push(catalogue);
         }
         Ok((hierarchy, catalogues))
+    }
+
+    /// Where hooks are, if the file says so.
+    pub(crate) fn hooks(&self) -> Option<PathBuf> {
+        self.hooks.as_ref().map(|path| self.directory.join(path))
     }
 
     /// How many opcodes execute at once, if the file says so.

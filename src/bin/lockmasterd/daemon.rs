@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use lockmaster::interfaces::command::{end_leftovers, state_id};
+use lockmaster::interfaces::hook_directory::HookDirectory;
 use lockmaster::interfaces::luxi::{Server, ServerHandle, ServerLimits, Service};
 use lockmaster::interfaces::metrics::{MetricsPage, prometheus};
 use lockmaster::interfaces::test_delay::TestDelay;
@@ -80,6 +81,9 @@ fn start_master(arguments: &Arguments, config: &Config) -> Result<Master, Error>
     }
     for catalogue in catalogues {
         builder = builder.units(|registry| catalogue.register(registry, &state_id));
+    }
+    if let Some(path) = config.hooks() {
+        builder = builder.hook(HookDirectory::open(&path, &state_id)?);
     }
     builder.before_recovery(move |_| end_what_still_runs(&state_id)).start()
 }

@@ -2,8 +2,8 @@
 
 use super::Queue;
 use crate::vocabulary::{
-    CloseCause, Error, ErrorKind, FeedbackLog, Job, JobId, JobOp, NewJob, OpError, OpState,
-    Outcome, Record, Timestamp, UndoState,
+    CloseCause, Error, ErrorKind, FeedbackLog, Job, JobId, JobOp, JobTerms, NewJob, OpError,
+    OpState, Outcome, Record, Timestamp, Tries, UndoState,
 };
 
 impl Queue {
@@ -97,7 +97,18 @@ impl Queue {
             }
             Record::Closed { time, cause, .. } => close(job, *time, *cause),
             Record::CancelRequested { time, .. } => job.cancel_requested = Some(*time),
-            Record::Requeued { op, .. } => op_of(job, *op, record)?.state = OpState::Pending,
+            Record::Requeued { op, .. } => {
+                let op = op_of(job, *op, record)?;
+                op.state = OpState::Pending;
+                op.tries.interrupted = true;
+            }
+            Record::Returned { op, .. } => return_op(op_of(job, *op, record)?),
+            Record::Postponed { op, until, lacking, .. } => {
+                postpone(op_of(job, *op, record)?, *until, lacking);
+            }
+            Record::Terms { terms, ops, .. } if !job.set_terms(terms, ops) => {
+                return Err(misfit(record, "the job has no such opcode"));
+            }
             Record::PriorityChanged { priority, .. } => {
                 let pending = job.ops.iter_mut().filter(|op| op.state == OpState::Pending);
                 pending.for_each(|op| op.priority = *priority);
@@ -129,6 +140,7 @@ fn taken_in(id: JobId, job: &NewJob, received: Timestamp, origin: Option<&String
         feedback: FeedbackLog::default(),
         cancel_requested: None,
         origin: origin.cloned(),
+        terms: JobTerms::default(),
     }
 }
 
@@ -152,7 +164,28 @@ fn finish(op: &mut JobOp, time: Timestamp, how: Outcome, record: &Record) -> Res
     }
     op.state = OpState::Finished(how);
     op.end_time = Some(time);
+    forget_waiting(op);
     Ok(())
+}
+
+/// It had started and did nothing: what there is to undo is what was there before.
+fn return_op(op: &mut JobOp) {
+    op.state = OpState::Pending;
+    if !op.tries.interrupted {
+        op.undo = UndoState::None;
+    }
+}
+
+fn postpone(op: &mut JobOp, until: Timestamp, lacking: &OpError) {
+    return_op(op);
+    op.tries.count = op.tries.count.saturating_add(1);
+    op.tries.not_before = Some(until);
+    op.tries.lacking = Some(lacking.clone());
+}
+
+/// Of an opcode that has ended, how often it was tried is kept, but not what it waited for.
+fn forget_waiting(op: &mut JobOp) {
+    op.tries = Tries { count: op.tries.count, ..Tries::default() };
 }
 
 fn want_undo(job: &mut Job, except: Option<u32>) {
@@ -171,5 +204,6 @@ fn close(job: &mut Job, time: Timestamp, cause: CloseCause) {
     for op in job.ops.iter_mut().filter(|op| op.outcome().is_none()) {
         op.state = OpState::Finished(outcome.clone());
         op.end_time = (cause == CloseCause::Canceled).then_some(time);
+        forget_waiting(op);
     }
 }

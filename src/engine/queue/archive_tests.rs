@@ -223,7 +223,7 @@ fn a_large_job_is_copied_in_pieces_and_is_whole_again() {
     assert!(records.len() > 2, "{}", records.len());
     let mut queue = Queue::new(500);
     let (begun, _) = world.queue.begin_copy();
-    for record in [begun].iter().chain(&records).chain([&world.queue.end_copy()]) {
+    for record in [begun].iter().chain(records.iter().flatten()).chain([&world.queue.end_copy()]) {
         queue.apply(record).unwrap();
     }
     queue.check();

@@ -23,7 +23,7 @@ pub(super) struct Copying {
 /// Some jobs of a copy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Piece {
-    /// The jobs; each transaction has one record.
+    /// The jobs, each in one transaction or several.
     pub transactions: Vec<Vec<Record>>,
     /// The last job copied; none where none was left.
     pub last: Option<JobId>,
@@ -50,8 +50,7 @@ impl Queue {
         let due = self.after(after).map(|(_, job)| job).take_while(|job| job.id < below);
         for job in due.take(jobs) {
             piece.last = Some(job.id);
-            let records = Record::copies_of(job, Record::PIECE_BYTES);
-            piece.transactions.extend(records.into_iter().map(|record| vec![record]));
+            piece.transactions.extend(Record::copies_of(job, Record::PIECE_BYTES));
             taken += job.bytes();
             if taken > bytes {
                 break;

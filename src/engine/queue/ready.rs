@@ -37,6 +37,10 @@ pub(super) struct Ready {
     waits_on: HashMap<JobId, JobId>,
     /// The same the other way round.
     waited_for_by: HashMap<JobId, BTreeSet<JobId>>,
+    /// Waits for that time, the earliest first.
+    later: BTreeSet<(Timestamp, JobId)>,
+    /// The same by job.
+    until: HashMap<JobId, Timestamp>,
     /// In the processor's hands. Not stored: it dies with the process.
     taken: HashSet<JobId>,
 }
@@ -49,11 +53,13 @@ impl Ready {
     pub(super) fn places(&self, id: JobId) -> usize {
         usize::from(self.keys.contains_key(&id))
             + usize::from(self.waits_on.contains_key(&id))
+            + usize::from(self.until.contains_key(&id))
             + usize::from(self.taken.contains(&id))
     }
 
     pub(super) fn check(&self) {
         assert_eq!(self.order.len(), self.keys.len(), "each ready job has one key");
+        assert_eq!(self.later.len(), self.until.len(), "each job for later has one time");
         let backwards: usize = self.waited_for_by.values().map(BTreeSet::len).sum();
         assert_eq!(self.waits_on.len(), backwards, "dependencies are indexed both ways");
     }
@@ -61,6 +67,9 @@ impl Ready {
     fn remove(&mut self, id: JobId) {
         if let Some(priority) = self.keys.remove(&id) {
             self.order.remove(&(priority, id));
+        }
+        if let Some(until) = self.until.remove(&id) {
+            self.later.remove(&(until, id));
         }
         let Some(on) = self.waits_on.remove(&id) else { return };
         let Some(waiting) = self.waited_for_by.get_mut(&on) else { return };
@@ -73,6 +82,26 @@ impl Ready {
     fn insert(&mut self, id: JobId, priority: Priority) {
         self.order.insert((priority, id));
         self.keys.insert(id, priority);
+    }
+
+    fn postpone(&mut self, id: JobId, until: Timestamp) {
+        self.later.insert((until, id));
+        self.until.insert(id, until);
+    }
+
+    /// When the first of those comes that wait for a time.
+    pub(super) fn next_later(&self) -> Option<Timestamp> {
+        self.later.first().map(|(until, _)| *until)
+    }
+
+    /// A job whose time has come.
+    pub(super) fn due_later(&self, now: Timestamp) -> Option<JobId> {
+        self.later.first().filter(|(until, _)| *until <= now).map(|(_, id)| *id)
+    }
+
+    /// The time for which that job waits.
+    pub(super) fn later_time(&self, id: JobId) -> Option<Timestamp> {
+        self.until.get(&id).copied()
     }
 
     fn wait(&mut self, id: JobId, on: JobId) {
@@ -89,10 +118,14 @@ impl Queue {
         let (_, id) = *self.ready.order.first()?;
         self.ready.remove(id);
         self.ready.taken.insert(id);
-        let Some(doom) = self.jobs.get(&id).and_then(|job| self.doom(job)) else {
-            return Some(Next::Take(id));
+        let records = if self.is_late(id, now) {
+            self.end_late(id, now)
+        } else {
+            let Some(doom) = self.jobs.get(&id).and_then(|job| self.doom(job)) else {
+                return Some(Next::Take(id));
+            };
+            self.end_doomed(id, doom, now)
         };
-        let records = self.end_doomed(id, doom, now);
         self.put_back(id);
         Some(Next::Ended(id, records))
     }
@@ -143,14 +176,19 @@ impl Queue {
         let Some(job) = self.jobs.get(&id) else { return };
         let is_final = job.status().is_final();
         let (blocker, priority) = (self.blocker(job), job.priority());
+        let later = job.not_before().filter(|until| *until > self.times.passed);
         self.ready.remove(id);
+        self.place_deadline(id);
         if is_final {
             self.ready.taken.remove(&id);
         }
         match blocker {
             _ if is_final || self.ready.is_taken(id) => {}
             Some(on) => self.ready.wait(id, on),
-            None => self.ready.insert(id, priority),
+            None => match later {
+                Some(until) => self.ready.postpone(id, until),
+                None => self.ready.insert(id, priority),
+            },
         }
     }
 
@@ -173,7 +211,8 @@ impl Queue {
         }
     }
 
-    /// The dependencies of the opcode to run next; none where undos are due.
+    /// The dependencies of the opcode to run next, of all opcodes where the job keeps its locks:
+    /// it would wait for others with the locks they may need. None where undos are due.
     fn undecided<'q>(
         &'q self,
         job: &'q Job,
@@ -183,8 +222,12 @@ impl Queue {
         } else {
             job.current()
         };
-        let depends = current.map(|op| job.ops[op].opcode.depends.iter());
-        depends.into_iter().flatten().filter_map(|dependency| match dependency.on {
+        let ops = current.map_or(&[][..], |op| match job.terms.keep_locks {
+            true => &job.ops[op..],
+            false => &job.ops[op..=op],
+        });
+        let depends = ops.iter().flat_map(|op| &op.opcode.depends);
+        depends.filter_map(|dependency| match dependency.on {
             JobRef::Id(on) => Some((on, dependency)),
             JobRef::Batch(_) => None,
         })

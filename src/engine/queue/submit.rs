@@ -6,7 +6,9 @@ use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::{Queue, Refusal};
-use crate::vocabulary::{Dependency, JobId, JobRef, NewJob, OpCode, Record, Status, Timestamp};
+use crate::vocabulary::{
+    Dependency, JobId, JobRef, JobTerms, NewJob, OpCode, OpTerms, Record, Status, Timestamp, Tries,
+};
 
 /// What a submission may have at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,7 @@ impl Queue {
         self.check_dependencies(&jobs, recalled)?;
         let first = self.next_id;
         resolve(&mut jobs, first);
+        let terms = take_terms(&mut jobs, first);
         let ids = (0..jobs.len()).map(|place| first.plus(place as u64)).collect();
         let mut records = Vec::new();
         let ended = self.to_recall(&jobs, recalled);
@@ -68,6 +71,7 @@ impl Queue {
         if !jobs.is_empty() {
             self.record(&mut records, Record::Submitted { time: now, first, jobs, origin });
         }
+        terms.into_iter().for_each(|terms| self.record(&mut records, terms));
         Ok((ids, records))
     }
 
@@ -190,6 +194,23 @@ fn one_circle(graph: &DiGraph<(), ()>, start: NodeIndex) -> Vec<usize> {
         }
     }
     vec![start.index()]
+}
+
+/// Takes the terms out of the jobs: they are kept in records of their own.
+fn take_terms(jobs: &mut [NewJob], first: JobId) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (job, place) in jobs.iter_mut().zip(0..) {
+        let terms = std::mem::take(&mut job.terms);
+        let of_ops = job.ops.iter_mut().map(|op| std::mem::take(&mut op.terms)).zip(0..);
+        let ops: Vec<_> = of_ops
+            .filter(|(terms, _)| *terms != OpTerms::default())
+            .map(|(terms, index)| (index, terms, Tries::default()))
+            .collect();
+        if terms != JobTerms::default() || !ops.is_empty() {
+            records.push(Record::Terms { job: first.plus(place), terms, ops });
+        }
+    }
+    records
 }
 
 /// Turns places within the submission into ids.

@@ -1,6 +1,7 @@
 //! What the queue makes of commands and records, case by case.
 
 mod details;
+mod terms;
 
 use super::*;
 use crate::vocabulary::{

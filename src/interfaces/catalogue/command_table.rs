@@ -51,6 +51,7 @@ pub(crate) struct CommandTemplate {
     timeout: Option<Duration>,
     grace: Duration,
     success_codes: Vec<i32>,
+    retry_codes: Vec<i32>,
 }
 
 impl CommandTemplate {
@@ -73,9 +74,8 @@ impl CommandTemplate {
                 .transpose()?,
             timeout: fields.get("timeout").map(durations::read_positive).transpose()?,
             grace: fields.get("grace").map(durations::read).transpose()?.unwrap_or(GRACE),
-            success_codes: fields
-                .get("success_codes")
-                .map_or_else(|| Ok(vec![0]), read_success_codes)?,
+            success_codes: fields.get("success_codes").map_or_else(|| Ok(vec![0]), read_codes)?,
+            retry_codes: read_retry_codes(fields)?,
         })
     }
 
@@ -99,6 +99,7 @@ impl CommandTemplate {
             arguments,
             timeout: Some(timeout.unwrap_or(UNDO_TIMEOUT)),
             success_codes: vec![0],
+            retry_codes: Vec::new(),
             ..self.clone()
         }))
     }
@@ -129,6 +130,7 @@ impl CommandTemplate {
             timeout: self.timeout,
             grace: self.grace,
             success_codes: self.success_codes.clone(),
+            retry_codes: self.retry_codes.clone(),
         })
     }
 }
@@ -238,7 +240,23 @@ fn read_directory(at: Located<'_>, parameters: &Parameters) -> Result<Template, 
     }
 }
 
-fn read_success_codes(at: Located<'_>) -> Result<Vec<i32>, Error> {
+/// The exit codes that say that something lacks for a while, and nothing was changed.
+fn read_retry_codes(fields: &Fields<'_>) -> Result<Vec<i32>, Error> {
+    let Some(at) = fields.get("retry_codes") else {
+        return match fields.get("retries") {
+            Some(at) => Err(at.error("without retry_codes, nothing says when to try again")),
+            None => Ok(Vec::new()),
+        };
+    };
+    let codes = read_codes(at)?;
+    let success = fields.get("success_codes").map_or_else(|| Ok(vec![0]), read_codes)?;
+    match codes.iter().find(|code| success.contains(code)) {
+        Some(code) => Err(at.error(format!("the exit code {code} says that it has succeeded"))),
+        None => Ok(codes),
+    }
+}
+
+fn read_codes(at: Located<'_>) -> Result<Vec<i32>, Error> {
     let what = "an exit code, 0 to 255";
     let codes = at.list("a list of exit codes")?.map(|code| match code.integer(what)? {
         value @ 0..=255 => i32::try_from(value).map_err(|_| code.error(what)),
@@ -246,7 +264,7 @@ fn read_success_codes(at: Located<'_>) -> Result<Vec<i32>, Error> {
     });
     let codes = codes.collect::<Result<Vec<_>, Error>>()?;
     match codes.is_empty() {
-        true => Err(at.error("with no success code, the command could never succeed")),
+        true => Err(at.error("expected at least one exit code, found an empty list")),
         false => Ok(codes),
     }
 }

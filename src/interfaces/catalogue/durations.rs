@@ -10,7 +10,7 @@ const HINT: &str = "a number and one of ms, s, m, h, d, such as \"30s\"";
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
 /// The duration at that place.
-pub(super) fn read(at: Located<'_>) -> Result<Duration, Error> {
+pub(crate) fn read(at: Located<'_>) -> Result<Duration, Error> {
     let text = at.text("a duration such as \"30s\"")?;
     parse(text).ok_or_else(|| {
         at.wrap(Error::invalid(format!("{text:?} is not a duration of at most a year")).hint(HINT))
@@ -18,7 +18,7 @@ pub(super) fn read(at: Located<'_>) -> Result<Duration, Error> {
 }
 
 /// The duration at that place, which has to be longer than nothing.
-pub(super) fn read_positive(at: Located<'_>) -> Result<Duration, Error> {
+pub(crate) fn read_positive(at: Located<'_>) -> Result<Duration, Error> {
     let duration = read(at)?;
     match duration.is_zero() {
         true => Err(at.error("this has to be longer than nothing")),

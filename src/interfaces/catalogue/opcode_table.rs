@@ -8,10 +8,10 @@ use super::super::command::Work;
 use super::super::located::{Fields, Located, did_you_mean};
 use super::argument::Parameters;
 use super::lock_table::LockTable;
-use super::{COMMON_KEYS, CommandTemplate, Parameter, Settings};
-use crate::vocabulary::{CrashPolicy, Error, Hierarchy, OpId};
+use super::{COMMON_KEYS, CommandTemplate, Parameter, Settings, retries};
+use crate::vocabulary::{CrashPolicy, Error, Hierarchy, OpId, Retries};
 
-const FIELDS: [&str; 14] = [
+const FIELDS: [&str; 16] = [
     "id",
     "summary",
     "params",
@@ -22,6 +22,8 @@ const FIELDS: [&str; 14] = [
     "timeout",
     "grace",
     "success_codes",
+    "retry_codes",
+    "retries",
     "undo",
     "undo_timeout",
     "on_crash",
@@ -38,6 +40,7 @@ pub struct CommandOp {
     run: CommandTemplate,
     undo: Option<CommandTemplate>,
     on_crash: CrashPolicy,
+    retries: Retries,
 }
 
 impl CommandOp {
@@ -63,6 +66,7 @@ impl CommandOp {
                 |locks| LockTable::read(locks, hierarchy, &parameters),
             )?,
             on_crash: read_crash_policy(&fields, undo.is_some())?,
+            retries: fields.get("retries").map(retries::read).transpose()?.unwrap_or_default(),
             parameters,
             run,
             undo,
@@ -118,12 +122,12 @@ impl CommandOp {
         let of_this = |error: Error| error.at(&self.id);
         let render = |template: &CommandTemplate| template.render(&self.parameters, &values);
         Ok(Work {
-            id: self.id.clone(),
             big_lock: self.locks.big_lock,
             locks: self.locks.render(&values).map_err(of_this)?,
             run: render(&self.run).map_err(of_this)?,
             undo: self.undo.as_ref().map(render).transpose().map_err(of_this)?,
             on_crash: self.on_crash,
+            retries: self.retries,
         })
     }
 

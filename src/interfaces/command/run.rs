@@ -32,7 +32,8 @@ pub(super) struct Caller<'a> {
     /// What the program reads; nothing where not said.
     pub(super) input: Option<&'a Path>,
     pub(super) cancel: &'a CancelToken,
-    /// A cancelled job is undone, so a request does not stop an undo; a shutdown does.
+    /// A cancelled job is undone, so a request does not stop an undo, nor a hook that runs after
+    /// the work is done; a shutdown does.
     pub(super) is_undo: bool,
     pub(super) say: Say<'a>,
 }
@@ -161,7 +162,7 @@ impl Bell {
         match caller.cancel.cause() {
             None => false,
             Some(CancelCause::Shutdown) => true,
-            Some(CancelCause::Requested) => !caller.is_undo,
+            Some(CancelCause::Requested | CancelCause::Deadline) => !caller.is_undo,
         }
     }
 }
@@ -336,6 +337,9 @@ impl Watch<'_> {
             }
             (_, Some(code)) if self.invocation.success_codes.contains(&code) => {
                 Ok(json!({ "exit_code": code, "seconds": seconds }))
+            }
+            (_, Some(code)) if self.invocation.retry_codes.contains(&code) => {
+                Err(OpError::temporary(format!("{name}: exit code {code}{said}")))
             }
             (_, Some(code)) => Err(OpError::exec(format!("{name} failed, exit code {code}{said}"))),
             (_, None) => {

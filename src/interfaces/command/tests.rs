@@ -43,6 +43,7 @@ impl Script {
                 timeout: None,
                 grace: LONG,
                 success_codes: vec![0],
+                retry_codes: Vec::new(),
             },
             state: format!("test-{}-{:?}", std::process::id(), std::thread::current().id()),
             cancel: CancelToken::new(),

@@ -87,6 +87,7 @@ impl CommandDistributor {
             timeout: Some(self.timeout),
             grace: GRACE,
             success_codes: vec![0],
+            retry_codes: Vec::new(),
         })
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::super::catalogue::{COMMON_KEYS, Catalogue};
 use super::super::located::{Key, Located};
+use super::terms;
 use crate::vocabulary::{Error, OpCode, OpId, Params, Priority, Reason};
 
 /// The opcode at `at`, without its dependencies. `value_of` gives the value of a parameter.
@@ -51,7 +52,7 @@ fn read_common(opcode: &mut OpCode, key: &Key<'_>, value: Located<'_>) -> Result
         "reason" => opcode.reason = reasons(value)?,
         // Ganeti's clients send it; how much is logged is not decided by a job here.
         "debug_level" => _ = value.integer("a number")?,
-        _ => {}
+        term => terms::read_of_op(&mut opcode.terms, term, value)?,
     }
     Ok(())
 }

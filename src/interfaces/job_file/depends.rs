@@ -45,7 +45,7 @@ pub(super) fn resolve(drafts: Vec<Draft<'_>>) -> Result<Vec<NewJob>, Error> {
     let mut waits_for = Vec::with_capacity(drafts.len());
     let mut jobs = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        let mut job = NewJob { label: draft.label, ops: Vec::with_capacity(draft.ops.len()) };
+        let mut job = NewJob { label: draft.label, terms: draft.terms, ..NewJob::default() };
         let mut edges = Vec::new();
         for mut op in draft.ops {
             for wait in op.waits {

@@ -5,7 +5,7 @@ use super::super::catalogue::Catalogue;
 use super::super::located::Located;
 use super::depends::{self, Wait};
 use super::{Budget, Draft, DraftOp, common};
-use crate::vocabulary::{Error, JobId, JobRef, Priority, Status};
+use crate::vocabulary::{Error, JobId, JobRef, JobTerms, Priority, Status};
 
 pub(super) fn read<'d>(root: Located<'d>, catalogue: &Catalogue) -> Result<Vec<Draft<'d>>, Error> {
     let what = "a list of opcodes, or a list of such lists";
@@ -34,7 +34,9 @@ fn read_job<'d>(at: Located<'d>, index: usize, catalogue: &Catalogue) -> Result<
         .collect::<Result<Vec<_>, Error>>()?;
     match ops.is_empty() {
         true => Err(at.error("a job needs at least one opcode")),
-        false => Ok(Draft { at, label: None, expect: Status::Success, ops }),
+        false => {
+            Ok(Draft { at, label: None, expect: Status::Success, terms: JobTerms::default(), ops })
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use super::super::catalogue::Catalogue;
 use super::super::located::{Fields, Located};
 use super::depends::{self, Wait};
 use super::for_each::{self, Row};
-use super::{Budget, Draft, DraftOp, common};
+use super::{Budget, Draft, DraftOp, common, terms};
 use crate::vocabulary::{Error, Priority, Status};
 
-const FIELDS: [&str; 6] = ["label", "priority", "depends", "expect", "for_each", "op"];
+const FIELDS: [&str; 8] =
+    ["label", "priority", "depends", "expect", "for_each", "op", "deadline", "keep_locks"];
 
 pub(super) fn read<'d>(file: &Fields<'d>, catalogue: &Catalogue) -> Result<Vec<Draft<'d>>, Error> {
     let Some(tables) = file.get("job") else { return Ok(Vec::new()) };
@@ -38,7 +39,7 @@ fn read_job<'d>(job: &Fields<'d>, catalogue: &Catalogue, row: &Row) -> Result<Dr
         first.waits.splice(0..0, read_waits(at, row)?);
     }
     let expect = job.get("expect").map_or(Ok(Status::Success), read_expectation)?;
-    Ok(Draft { at: job.at(), label, expect, ops })
+    Ok(Draft { at: job.at(), label, expect, terms: terms::of_job(job)?, ops })
 }
 
 fn read_label(at: Located<'_>, row: &Row) -> Result<String, Error> {

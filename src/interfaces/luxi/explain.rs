@@ -34,6 +34,9 @@ fn step(job: JobId, why: &Why, labels: &Labels) -> Map<String, Value> {
             json!({ "reason": "dependency", "on": on, "on_label": labels.get(on) })
         }
         Why::Lock(wait) => lock_wait(wait, labels),
+        Why::Later { until, tried, lacking } => json!({
+            "reason": "later", "until": time(Some(*until)), "tried": tried, "lacking": lacking,
+        }),
         Why::Starting => json!({ "reason": "starting" }),
         Why::Worker { before } => json!({ "reason": "worker", "before": before }),
         Why::Stopping => json!({ "reason": "stopping" }),

@@ -6,10 +6,11 @@ use super::message::Failure;
 use super::opcode::{echo, summary};
 use crate::runtime::JobView;
 use crate::vocabulary::{
-    FeedbackEntry, FeedbackKind, JobOp, OpError, OpErrorKind, Outcome, Timestamp, UndoState,
+    FeedbackEntry, FeedbackKind, Job, JobOp, JobTerms, OpError, OpErrorKind, OpTerms, Outcome,
+    Timestamp, Tries, UndoState,
 };
 
-/// A field of a job: Ganeti's sixteen, and two of our own (`label`, `opundo`).
+/// A field of a job: Ganeti's sixteen, and those of our own (from `label` on).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Field {
@@ -49,9 +50,16 @@ pub enum Field {
     Label,
     /// `opundo`: per opcode null, `possible`, `wanted`, `done` or `failed`. Our own.
     OpUndo,
+    /// `opundoerror`: per opcode why it could not be undone, or null. Our own.
+    OpUndoError,
+    /// `opterms`: per opcode null, or `within` how many seconds of its turn it has to end, and how often it was `tried` in vain; while
+    /// it is to be tried again, `until` when and what is `lacking`. Our own.
+    OpTerms,
+    /// `terms`: null, or the `deadline` of the job and whether it will `keep_locks`. Our own.
+    Terms,
 }
 
-const NAMES: [(&str, Field); 18] = [
+const NAMES: [(&str, Field); 21] = [
     ("id", Field::Id),
     ("status", Field::Status),
     ("priority", Field::Priority),
@@ -70,6 +78,9 @@ const NAMES: [(&str, Field); 18] = [
     ("end_ts", Field::End),
     ("label", Field::Label),
     ("opundo", Field::OpUndo),
+    ("opundoerror", Field::OpUndoError),
+    ("opterms", Field::OpTerms),
+    ("terms", Field::Terms),
 ];
 
 impl Field {
@@ -118,6 +129,9 @@ impl Field {
             Self::End => time(job.end_time()),
             Self::Label => json!(job.label),
             Self::OpUndo => ops().map(undo).collect(),
+            Self::OpUndoError => ops().map(undo_error).collect(),
+            Self::OpTerms => ops().map(op_terms).collect(),
+            Self::Terms => terms(job),
         }
     }
 }
@@ -145,7 +159,10 @@ fn result(outcome: &Outcome) -> Value {
 fn exception(error: &OpError) -> Value {
     let name = match error.kind {
         OpErrorKind::Prereq => "OpPrereqError",
+        OpErrorKind::Changed | OpErrorKind::Temporary => "OpPrereqError",
         OpErrorKind::Unknown => "OpCodeUnknown",
+        OpErrorKind::WrongResult => "OpResultError",
+        OpErrorKind::Hook => "HooksAbort",
         _ => "OpExecError",
     };
     match &error.code {
@@ -162,6 +179,34 @@ fn undo(op: &JobOp) -> Value {
         UndoState::Done => json!("done"),
         UndoState::Failed(_) => json!("failed"),
     }
+}
+
+fn undo_error(op: &JobOp) -> Value {
+    match &op.undo {
+        UndoState::Failed(error) => json!(error.message),
+        _ => Value::Null,
+    }
+}
+
+fn terms(job: &Job) -> Value {
+    if job.terms == JobTerms::default() {
+        return Value::Null;
+    }
+    let deadline = job.terms.within.map(|within| job.received.plus(within));
+    json!({ "deadline": time(deadline), "keep_locks": job.terms.keep_locks })
+}
+
+fn op_terms(op: &JobOp) -> Value {
+    if op.opcode.terms == OpTerms::default() && op.tries == Tries::default() {
+        return Value::Null;
+    }
+    let Tries { count, not_before, lacking, .. } = &op.tries;
+    json!({
+        "within": op.opcode.terms.within.map(|within| within.as_secs_f64()),
+        "tried": count,
+        "until": time(*not_before),
+        "lacking": lacking.as_ref().map(|error| &error.message),
+    })
 }
 
 fn log_of(view: &JobView, index: usize) -> Value {

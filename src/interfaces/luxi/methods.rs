@@ -10,7 +10,7 @@ use super::cluster;
 use super::explain::{explanation_to_json, locks_to_json};
 use super::fields::Field;
 use super::message::{Failure, Object, Request, success, success_of_rows};
-use super::opcode::{Dialect, from_wire, number};
+use super::opcode::{Dialect, Terms, from_wire, number};
 use super::query::{query, query_fields};
 use super::service::Service;
 use super::stats::stats_to_json;
@@ -116,7 +116,7 @@ type WireJob = Vec<Object<Value>>;
 
 fn read_job(wire: &WireJob, dialect: Dialect, place: usize) -> Result<NewJob, Failure> {
     let ops = wire.iter().map(|op| from_wire(op, dialect, place));
-    Ok(NewJob { label: None, ops: ops.collect::<Result<_, _>>()? })
+    Ok(NewJob::of(ops.collect::<Result<Vec<_>, _>>()?))
 }
 
 fn submit_job(service: &dyn Service, peer: Peer, request: &Request) -> Result<Reply, Failure> {
@@ -144,11 +144,13 @@ fn submit_our_jobs(service: &dyn Service, peer: Peer, request: &Request) -> Resu
     struct OurJob {
         label: Option<String>,
         ops: WireJob,
+        #[serde(default)]
+        terms: Option<Terms>,
     }
     let (wire,): (Vec<OurJob>,) = request.args()?;
     let read = |(place, job): (usize, OurJob)| {
         let ops = read_job(&job.ops, Dialect::Own, place)?.ops;
-        Ok::<_, Failure>(NewJob { label: job.label, ops })
+        job.terms.unwrap_or_default().applied_to(NewJob { label: job.label, ..NewJob::of(ops) })
     };
     let jobs = wire.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
     let (ids, position) = submit(service, peer, jobs, Gate::Closes)?;

@@ -1,11 +1,13 @@
 //! Opcodes and jobs as LUXI writes them: one flat object with `OP_ID`, Ganeti's common keys,
 //! and everything else as parameters.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::message::{Failure, Object};
 use crate::vocabulary::{
-    Dependency, Job, JobId, JobOp, JobRef, NewJob, OpCode, OpId, Params, Priority, Reason, Status,
+    Dependency, Job, JobId, JobOp, JobRef, JobTerms, NewJob, OpCode, OpId, OpTerms, Params,
+    Priority, Reason, Status,
 };
 
 /// The keys every opcode has; the rest are its parameters.
@@ -38,7 +40,7 @@ pub(super) fn from_wire(
     let id = id(wire)?;
     let params = wire.0.iter().filter(|(key, _)| !COMMON.contains(&key.as_str())).cloned();
     let params = Params::from_object(&params.collect::<Map<_, _>>());
-    Ok(OpCode { id, params, priority, depends, comment, reason, dry_run })
+    Ok(OpCode { priority, depends, comment, reason, dry_run, ..OpCode::new(id, params) })
 }
 
 /// luxid's sentence about a key with a value it cannot use.
@@ -156,11 +158,42 @@ fn reason(wire: &Object<Value>, dialect: Dialect) -> Result<Vec<Reason>, Failure
     Ok(steps.into_iter().map(|(source, text, time_ns)| Reason { source, text, time_ns }).collect())
 }
 
-/// A job of our own dialect: `{"label":.., "ops":[..]}`.
+/// The terms of a job of our own dialect: its own, and those of its opcodes that have any.
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Terms {
+    #[serde(default)]
+    job: JobTerms,
+    #[serde(default)]
+    ops: Vec<(usize, OpTerms)>,
+}
+
+impl Terms {
+    fn of(job: &NewJob) -> Self {
+        let ops = job.ops.iter().map(|op| op.terms.clone()).enumerate();
+        let ops = ops.filter(|(_, terms)| *terms != OpTerms::default());
+        Self { job: job.terms.clone(), ops: ops.collect() }
+    }
+
+    /// The job on these terms.
+    pub(super) fn applied_to(self, mut job: NewJob) -> Result<NewJob, Failure> {
+        job.terms = self.job;
+        for (index, terms) in self.ops {
+            let op = job.ops.get_mut(index);
+            let missing =
+                || Failure::wrong_input(format!("There is no opcode {index} to have terms"));
+            op.ok_or_else(missing)?.terms = terms;
+        }
+        Ok(job)
+    }
+}
+
+/// A job of our own dialect: `{"label":.., "ops":[..]}`, and `terms` where it has any.
 pub(super) fn job_to_wire(job: &NewJob) -> Value {
     let ops: Vec<Value> =
         job.ops.iter().map(|op| Value::Object(to_wire(op, op.priority))).collect();
-    json!({ "label": job.label, "ops": ops })
+    let terms = Some(Terms::of(job)).filter(|terms| *terms != Terms::default());
+    json!({ "label": job.label, "ops": ops, "terms": terms })
 }
 
 /// An opcode as luxid echoes it, without the step that luxid adds to the reason.
@@ -227,7 +260,10 @@ fn decimal(number: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::vocabulary::Retries;
 
     fn read(text: &str, dialect: Dialect, place: usize) -> Result<OpCode, String> {
         let wire: Object<Value> = serde_json::from_str(text).unwrap();
@@ -319,5 +355,20 @@ mod tests {
         let wire = job_to_wire(&job);
         assert_eq!(wire["label"], "night");
         assert_eq!(read(&wire["ops"][0].to_string(), Dialect::Own, 0).unwrap(), op);
+        assert_eq!(wire["terms"], Value::Null);
+    }
+
+    #[test]
+    fn terms_travel_beside_the_opcodes_and_only_to_those_that_are_there() {
+        let op = read(r#"{"OP_ID":"OP_X"}"#, Dialect::Own, 0).unwrap();
+        let of_op = OpTerms { within: None, retries: Some(Retries::NONE) };
+        let of_job = JobTerms { within: Some(Duration::from_millis(1500)), keep_locks: true };
+        let job = NewJob::of([op.clone(), op.clone().on_terms(of_op)]).on_terms(of_job);
+        let sent = job_to_wire(&job)["terms"].clone();
+        let terms: Terms = serde_json::from_value(sent.clone()).unwrap();
+        assert_eq!(terms.applied_to(NewJob::of([op.clone(), op.clone()])), Ok(job));
+        let terms: Terms = serde_json::from_value(sent).unwrap();
+        let refused = terms.applied_to(NewJob::of([op])).unwrap_err();
+        assert_eq!(refused, Failure::wrong_input("There is no opcode 1 to have terms"));
     }
 }
