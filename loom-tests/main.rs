@@ -22,6 +22,7 @@ mod crowd;
 mod facade;
 mod lock_manager;
 mod locks;
+mod master;
 mod watch;
 mod workers;
 

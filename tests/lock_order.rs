@@ -103,10 +103,11 @@ fn ganetis_queue_lock_against_dependency_manager_is_found_without_a_hang() {
     assert_eq!(found, inversion("dependencies queue dependencies"));
 }
 
-/// In the place of Ganeti 75d81fc8f, the second lock-order deadlock of its history, stands the
-/// indirect form: no two places contradict each other, three together do.
+/// Stands for Ganeti 75d81fc8f, the second lock-order deadlock of its history. Which locks that one
+/// was about is not known here; what the first one does not show is the indirect form: no two
+/// places contradict each other, three together do.
 #[test]
-fn the_indirect_form_through_a_third_lock_is_found() {
+fn in_the_place_of_ganetis_second_deadlock_the_form_through_a_third_lock_is_found() {
     let found = finding(
         "worker:   +processor ~queue -queue -processor
          checker:  ~queue +dependencies -dependencies -queue
@@ -248,7 +249,7 @@ fn a_report_names_both_orders_where_they_were_first_seen_and_by_whom() {
         "1. rpc, holding table:",
         "2. worker, holding queue:",
         "tests/lock_order.rs:",
-        "lock_order::Script::step",
+        "a_report_names_both_orders_where_they_were_first_seen_and_by_whom",
         "hint: take the locks in one order everywhere",
     ] {
         assert!(text.contains(expected), "{expected}: {text}");

@@ -2,13 +2,14 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use lockmaster::engine::locks::{LockError, OwnerId, RequestOptions, WaitPolicy};
+use lockmaster::engine::locks::{LockError, OwnerId, RequestKind, RequestOptions, WaitPolicy};
 use lockmaster::runtime::{Asked, LockManager, LockOptions, LockOwner, Locks};
 use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Priority};
 
@@ -140,6 +141,83 @@ fn a_request_that_runs_out_of_time_lets_those_behind_it_in() {
     both.sort_by_key(Result::is_err);
     let timed_out = LockError::TimedOut { lock: "node/n".to_owned() };
     assert_eq!(both, [Ok("node/n:s"), Err(timed_out)]);
+}
+
+/// Everything that somebody can ask for wrongly, and what is said to it.
+#[test]
+fn each_bad_input_has_an_error_with_its_own_text() {
+    let levels = Hierarchy::builder().level("node").level("slot").capacity(2).build().unwrap();
+    let level = |name| levels.level(name).unwrap();
+    let (shared, exclusive) = (LockMode::Shared, LockMode::Exclusive);
+    let locks = Locks::new(levels.clone());
+    let [holder, other] = [(); 2].map(|()| locks.owner());
+    let one = |level, name, mode| {
+        let mut request = LockRequest::new();
+        request.add(level, name, mode).map(|request| request.clone()).map_err(|e| e.to_string())
+    };
+    let whole = |level, mode| {
+        let mut request = LockRequest::new();
+        request.add_all(level, mode).unwrap();
+        request
+    };
+    let mut held = {
+        let mut both = one(level("node"), "n", shared).unwrap();
+        both.merge(&one(level("slot"), "s", exclusive).unwrap());
+        holder.lock(&both, LockOptions::default()).unwrap()
+    };
+    let ask = |owner: &LockOwner, request: &LockRequest, options| {
+        owner.lock(request, options).unwrap_err().to_string()
+    };
+    let now = LockOptions::asap();
+    let foreign = Hierarchy::builder().level("a").level("b").level("c").build().unwrap();
+    let foreign = one(foreign.level("c").unwrap(), "x", shared).unwrap();
+    let mut both_modes = one(level("node"), "n", shared).unwrap();
+    let mut both_alls = whole(level("node"), shared);
+    let free = one(level("node"), "m", exclusive).unwrap();
+    let some =
+        LockOptions { kind: RequestKind::Opportunistic { min_count: 1 }, ..LockOptions::default() };
+    let texts = [
+        one(level("node"), "", shared).unwrap_err(),
+        one(level("node"), &"x".repeat(256), shared).unwrap_err(),
+        one(level("node"), "a\u{7}", shared).unwrap_err(),
+        one(level("node"), "{instance}", shared).unwrap_err(),
+        both_modes.add(level("node"), "n", exclusive).unwrap_err().to_string(),
+        both_alls.add_all(level("node"), exclusive).unwrap_err().to_string(),
+        levels.level("rack").unwrap_err().to_string(),
+        Priority::new(20).unwrap_err().to_string(),
+        ask(&other, &foreign, now),
+        ask(&other, &free, LockOptions::within(Duration::MAX)),
+        ask(&other, &whole(level("slot"), shared), now),
+        ask(&other, &whole(level("node"), exclusive), now),
+        ask(&other, &one(level("slot"), "s", shared).unwrap(), some),
+        ask(&holder, &free, now),
+        ask(&holder, &one(level("node"), "n", shared).unwrap(), now),
+        ask(&holder, &one(level("node"), "n", exclusive).unwrap(), now),
+        held.release(&one(level("slot"), "t", shared).unwrap()).unwrap_err().to_string(),
+    ];
+    let distinct: BTreeSet<&String> = texts.iter().collect();
+    assert_eq!(distinct.len(), texts.len(), "{texts:#?}");
+    for (text, word) in texts.iter().zip([
+        "empty",
+        "256 bytes",
+        "control character",
+        "brace",
+        "both shared and exclusive",
+        "all locks of a level",
+        "\"rack\"",
+        "20",
+        "rank 2",
+        "absurd",
+        "at most 2 may share",
+        "node/[lockset] is busy",
+        "too few",
+        "slot/s is held",
+        "node/n is held already",
+        "cannot be made exclusive",
+        "slot/t is not held",
+    ]) {
+        assert!(text.contains(word), "{word}: {text}");
+    }
 }
 
 #[test]

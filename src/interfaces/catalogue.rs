@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::command::{CommandUnit, Surroundings};
 use super::located::{Document, Fields, Format, Located, did_you_mean, read_file};
 use crate::runtime::Registry;
-use crate::vocabulary::{Error, Hierarchy, OpError, OpId};
+use crate::vocabulary::{Error, Hierarchy, HierarchyBuilder, OpError, OpId};
 
 mod argument;
 mod command_table;
@@ -137,11 +137,11 @@ impl Catalogue {
         Ok(self)
     }
 
+    /// `levels = ["cluster", "node", { name = "node-res", capacity = 4 }]`.
     fn declare_levels(&mut self, levels: Located<'_>) -> Result<(), Error> {
         let mut builder = Hierarchy::builder();
         for (rank, level) in levels.list("a list of the names of levels")?.enumerate() {
-            let name = level.text("the name of a level")?;
-            builder = if rank == 0 { builder.big_lock(name) } else { builder.level(name) };
+            builder = add_level(builder, rank, level)?;
         }
         let declared = builder.build().map_err(|error| levels.wrap(error))?;
         if !self.opcodes.is_empty() && declared != self.hierarchy {
@@ -237,6 +237,33 @@ impl Catalogue {
             })?;
         }
         Ok(())
+    }
+}
+
+/// A level by its name, or as a table that says how many may share one lock of it.
+fn add_level(
+    builder: HierarchyBuilder,
+    rank: usize,
+    level: Located<'_>,
+) -> Result<HierarchyBuilder, Error> {
+    let fields = match level.is_table() {
+        true => Some(level.fields("a level", &["name", "capacity"])?),
+        false => None,
+    };
+    let name = fields.as_ref().map_or(Ok(level), |fields| fields.required("name"))?;
+    let name = name.text("the name of a level")?;
+    let builder = if rank == 0 { builder.big_lock(name) } else { builder.level(name) };
+    match fields.and_then(|fields| fields.get("capacity")) {
+        Some(capacity) => Ok(builder.capacity(read_capacity(capacity)?)),
+        None => Ok(builder),
+    }
+}
+
+fn read_capacity(at: Located<'_>) -> Result<u8, Error> {
+    let what = "how many may share a lock, 1 to 255";
+    match u8::try_from(at.integer(what)?) {
+        Ok(capacity @ 1..) => Ok(capacity),
+        _ => Err(at.error(format!("expected {what}"))),
     }
 }
 

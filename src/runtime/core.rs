@@ -40,6 +40,13 @@ impl Core {
         &self.master
     }
 
+    /// What another thread calls while this one makes steps: for the scenarios in `loom-tests`.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn client(&self) -> Master {
+        Master { inner: Arc::clone(&self.master.inner), threads: Mutex::new(&THREADS, None) }
+    }
+
     /// How many tasks workers could carry out now, each at the same time as the others.
     pub fn tasks(&mut self) -> usize {
         self.pending.extend(self.tasks.try_iter());

@@ -96,6 +96,8 @@ pub struct LockWait {
     pub lock: String,
     /// How it wants that lock.
     pub mode: Mode,
+    /// How many may share that lock at once, where there is a limit.
+    pub capacity: Option<u8>,
     /// Since when it waits.
     pub since: Timestamp,
     /// Who is in the way there.

@@ -161,6 +161,7 @@ fn worded(waits: WaitReport) -> LockWait {
         chain: chain.collect(),
         lock: waits.lock,
         mode: waits.mode,
+        capacity: waits.capacity.map(u8::from),
         since: waits.since,
         passed: waits.passed,
         reserves: waits.reserves,

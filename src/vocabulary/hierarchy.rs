@@ -3,6 +3,7 @@
 mod pairs;
 
 use std::fmt;
+use std::num::NonZeroU8;
 
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,7 @@ pub struct Level {
     name: String,
     scope: Scope,
     reentrant: bool,
+    capacity: Option<NonZeroU8>,
 }
 
 impl Level {
@@ -64,6 +66,17 @@ impl Level {
     pub const fn is_reentrant(&self) -> bool {
         self.reentrant
     }
+
+    /// How many owners may share one lock of the level, where there is a limit; see
+    /// [`HierarchyBuilder::capacity`].
+    #[must_use]
+    pub const fn capacity(&self) -> Option<NonZeroU8> {
+        self.capacity
+    }
+
+    fn new(name: &str, scope: Scope) -> Self {
+        Self { name: name.to_owned(), scope, reentrant: false, capacity: None }
+    }
 }
 
 /// The levels of locks in the order they are taken, lowest rank first.
@@ -77,8 +90,7 @@ pub struct Hierarchy {
 
 impl Default for Hierarchy {
     fn default() -> Self {
-        let name =
-            |name: &str| Level { name: name.to_owned(), scope: Scope::Process, reentrant: false };
+        let name = |name: &str| Level::new(name, Scope::Process);
         Self { levels: vec![name("cluster"), name("instance"), name("node")], big_lock: true }
     }
 }
@@ -194,7 +206,7 @@ impl HierarchyBuilder {
         } else if self.levels.iter().any(|level| level.name == name) {
             self.error = Some(format!("level {name:?} is declared twice"));
         }
-        self.levels.push(Level { name: name.to_owned(), scope, reentrant: false });
+        self.levels.push(Level::new(name, scope));
         self
     }
 
@@ -206,6 +218,28 @@ impl HierarchyBuilder {
         match self.levels.last_mut() {
             Some(level) => level.reentrant = true,
             None => self.error = Some("no level is declared yet that could be reentrant".into()),
+        }
+        self
+    }
+
+    /// Lets at most so many owners share one lock of the level declared last: what a node's disks
+    /// or a host's transfer slots can bear at once. An exclusive lock is held alone as ever; all
+    /// locks of the level together can be had exclusive only.
+    ///
+    /// ```
+    /// use lockmaster::vocabulary::Hierarchy;
+    /// let cluster = Hierarchy::builder().level("node").level("node-res").capacity(4).build()?;
+    /// assert_eq!(cluster.get(cluster.level("node-res")?).capacity().map(u8::from), Some(4));
+    /// # Ok::<(), lockmaster::vocabulary::Error>(())
+    /// ```
+    #[must_use]
+    pub fn capacity(mut self, most: u8) -> Self {
+        match (self.levels.last_mut(), NonZeroU8::new(most)) {
+            (Some(level), Some(most)) => level.capacity = Some(most),
+            (None, _) => self.error = Some("no level is declared yet that could have one".into()),
+            (Some(_), None) => {
+                self.error = Some("with a capacity of 0 nobody could share a lock".into());
+            }
         }
         self
     }
@@ -247,6 +281,8 @@ mod tests {
         let message = |builder: HierarchyBuilder| builder.build().unwrap_err().to_string();
         assert!(message(Hierarchy::builder()).contains("at least one"));
         assert!(message(Hierarchy::builder().reentrant()).contains("no level is declared yet"));
+        assert!(message(Hierarchy::builder().capacity(2)).contains("no level is declared yet"));
+        assert!(message(Hierarchy::builder().level("a").capacity(0)).contains("nobody could"));
         assert!(message(Hierarchy::builder().level("a").level("a")).contains("twice"));
         assert!(message(Hierarchy::builder().level("A b")).contains("a-z"));
         assert!(message(Hierarchy::builder().level("a").big_lock("b")).contains("first"));

@@ -94,7 +94,7 @@ fn a_chain_of_three_jobs_and_the_locks_between_them_are_told() {
 job 3 (resize web1) has waited T for the lock instance/web1 (exclusive)
   job 2 (snapshot \"web1\") has held it (exclusive) for T, and itself waits for node/n1 (exclusive)
     job 1 (maintain n1) has held that (shared) for T; it executes OP_STEP
-nobody got a lock before it so far; after 1000 more or T nobody comes before it any more
+nobody was let in before it so far; after 1000 others, or in T, nobody is let in before it any more
 ";
     assert_eq!(without_durations(&served.say(&["why", "3"])), expected);
     let info = served.say(&["info", "3"]);

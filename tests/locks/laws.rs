@@ -39,7 +39,7 @@ enum Kind {
 
 fn words() -> impl Strategy<Value = Words> {
     let name = prop_oneof![6 => (0..3u8).prop_map(Some), 1 => Just(None)];
-    prop::collection::vec((0..3u8, name, any::<bool>()), 0..4)
+    prop::collection::vec((0..4u8, name, any::<bool>()), 0..4)
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -56,7 +56,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (owner(), words()).prop_map(|(o, w)| Step::Release(o, w)),
         1 => (owner(), words()).prop_map(|(o, w)| Step::Downgrade(o, w)),
         1 => (owner(), words()).prop_map(|(o, w)| Step::Narrow(o, w)),
-        3 => (owner(), prop::collection::vec(0..3u8, 0..3))
+        3 => (owner(), prop::collection::vec(0..4u8, 0..3))
             .prop_map(|(o, l)| Step::ReleaseLevels(o, l)),
         6 => owner().prop_map(Step::ReleaseAll),
         1 => owner().prop_map(Step::Withdraw),
@@ -101,6 +101,7 @@ fn refusal(error: &LockError) -> Refusal {
         LockError::OutOfOrder { .. } => Refusal::OutOfOrder,
         LockError::AlreadyHeld { .. } => Refusal::AlreadyHeld,
         LockError::AlreadyWaiting { .. } => Refusal::AlreadyWaiting,
+        LockError::SharedWhole { .. } => Refusal::SharedWhole,
         LockError::WouldDeadlock { .. } => Refusal::WouldDeadlock,
         LockError::LockedAgain { .. } => Refusal::LockedAgain,
         LockError::NotHeld { .. } => Refusal::NotHeld,
@@ -243,14 +244,21 @@ impl Both {
         assert_eq!(seen(&self.table, self.now), before);
     }
 
-    /// Each of those reported in the way is in the way alone; without them and those whose turn
-    /// comes before, the request is granted.
+    /// Each of those reported in the way is in the way alone, or together with the others that
+    /// share the lock where only so many may; without them and those whose turn comes before, the
+    /// request is granted.
     fn blockers_matter(&self, owner: OwnerId) {
         let waits = self.table.explain(owner, self.now).unwrap().waits.unwrap();
         assert!(!waits.in_the_way.is_empty(), "somebody is in the way of a new request");
+        let counted = waits.capacity.is_some() && waits.mode == Mode::Shared;
         for blocker in &waits.in_the_way {
             let mut table = self.table.clone();
-            for other in (0..OWNERS).map(OwnerId).filter(|o| *o != owner && *o != blocker.owner) {
+            let stays = |other: OwnerId| {
+                let sharer = waits.in_the_way.iter().find(|b| b.owner == other);
+                let together = sharer.is_some_and(|s| counted && s.mode == Mode::Shared);
+                other == owner || other == blocker.owner || together
+            };
+            for other in (0..OWNERS).map(OwnerId).filter(|other| !stays(*other)) {
                 table.release_all(other);
             }
             if blocker.since.is_some() {

@@ -52,6 +52,7 @@ pub(crate) enum Refusal {
     OutOfOrder,
     AlreadyHeld,
     AlreadyWaiting,
+    SharedWhole,
     WouldDeadlock,
     LockedAgain,
     NotHeld,
@@ -128,7 +129,20 @@ impl Model {
         let held = self.held.iter().any(|(owner, claim)| {
             *owner != request.owner && request.claims.iter().any(|c| c.conflicts_with(claim))
         });
-        !held && !self.is_held_back(request)
+        let room = request.claims.iter().all(|claim| self.has_room(claim, self.key(request)));
+        !held && room && !self.is_held_back(request)
+    }
+
+    /// Whether one more may share a lock, beside those who do and those before who have reserved
+    /// a place.
+    fn has_room(&self, claim: &Claim, key: (i32, i64, u64)) -> bool {
+        if claim.level.rank() != COUNTED || claim.mode == LockMode::Exclusive {
+            return true;
+        }
+        let holding = self.held.iter().filter(|(_, held)| held == claim).count();
+        let before = self.waiting.iter().filter(|r| r.stage > 0 && self.key(r) < key);
+        let reserved = before.filter(|r| r.claims.contains(claim)).count();
+        holding + reserved < CAPACITY
     }
 
     fn is_held_back(&self, request: &Waiting) -> bool {
@@ -249,6 +263,7 @@ impl Model {
     }
 
     fn refuse_disorder(&self, held: &[Claim], request: &LockRequest) -> Result<(), Refusal> {
+        refuse_sharing(request)?;
         let Some((level, locks)) = request.levels().next() else { return Ok(()) };
         if level.rank() as i32 >= depth(held) {
             return Ok(());
@@ -287,7 +302,8 @@ impl Model {
                         && self.key(r) < self.key(&probe)
                         && r.claims.iter().any(|c| c.conflicts_with(&claim))
                 });
-                let busy = self.held.iter().any(|(_, other)| other.conflicts_with(&claim));
+                let busy = self.held.iter().any(|(_, other)| other.conflicts_with(&claim))
+                    || !self.has_room(&claim, self.key(&probe));
                 if !busy && !held_back && !free.iter().any(|other| other.covers(&claim)) {
                     free.push(claim);
                 }
@@ -381,6 +397,10 @@ impl Model {
     pub(crate) fn downgrade(&mut self, owner: OwnerId, what: &LockRequest) -> Result<(), Refusal> {
         let named = self.named(owner, what)?;
         let mut held = self.held_by(owner);
+        let whole = |claim: &Claim| claim.name.is_none() && claim.level.rank() == COUNTED;
+        if held.iter().any(|claim| named(claim) && whole(claim)) {
+            return Err(Refusal::SharedWhole);
+        }
         for claim in held.iter_mut().filter(|claim| named(claim)) {
             claim.mode = LockMode::Shared;
         }
@@ -392,6 +412,7 @@ impl Model {
         if self.is_waiting(owner) {
             return Err(Refusal::AlreadyWaiting);
         }
+        refuse_sharing(keep)?;
         let mut held = self.held_by(owner);
         for (level, locks) in keep.levels() {
             let all = locks.all().map(|mode| Claim { level, name: None, mode });
@@ -458,10 +479,23 @@ impl Model {
 /// The level at which an owner may lock again.
 pub(crate) const REENTRANT: usize = 1;
 
-/// Ganeti's levels, the second of which is reentrant.
+/// The level of which only so many may share a lock.
+pub(crate) const COUNTED: usize = 3;
+const CAPACITY: usize = 2;
+
+/// Ganeti's levels, the second of which is reentrant, and one whose locks are counted.
 pub(crate) fn hierarchy() -> Hierarchy {
     let levels = Hierarchy::builder().big_lock("cluster").level("instance").reentrant();
-    levels.level("node").build().unwrap()
+    levels.level("node").level("slot").capacity(CAPACITY as u8).build().unwrap()
+}
+
+/// Nobody shares the whole of a level whose locks are counted.
+fn refuse_sharing(request: &LockRequest) -> Result<(), Refusal> {
+    let mut levels = request.levels();
+    match levels.any(|(l, locks)| l.rank() == COUNTED && locks.all() == Some(LockMode::Shared)) {
+        true => Err(Refusal::SharedWhole),
+        false => Ok(()),
+    }
 }
 
 /// The levels and names everything here is about.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lockmaster::engine::locks::{
-    LockError, LockTable, Outcome, OwnerId, RequestKind, RequestOptions, Reserves, WaitPolicy,
+    LockError, LockTable, Mode, Outcome, OwnerId, RequestKind, RequestOptions, Reserves, WaitPolicy,
 };
 use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Priority, Timestamp};
 
@@ -15,7 +15,7 @@ struct Stage {
 
 /// `"instance/web node/n1:s node/*:s"`: exclusive unless marked shared, `*` for all.
 fn set(text: &str) -> LockRequest {
-    let hierarchy = Hierarchy::default();
+    let hierarchy = crate::model::hierarchy();
     let mut request = LockRequest::new();
     for word in text.split_whitespace() {
         let (lock, mode) = match word.strip_suffix(":s") {
@@ -35,6 +35,13 @@ fn set(text: &str) -> LockRequest {
 impl Stage {
     fn new(policy: WaitPolicy) -> Self {
         Self { table: LockTable::new(Hierarchy::default(), policy), now: Timestamp::default() }
+    }
+
+    /// A table of the levels of the model, two of whose slots can be shared at once, on which a
+    /// request reserves after that many grants to others.
+    fn with_slots(max_bypass: u64) -> Self {
+        let policy = WaitPolicy { max_bypass, rest: 0, ..WaitPolicy::default() };
+        Self { table: LockTable::new(crate::model::hierarchy(), policy), ..Self::new(policy) }
     }
 
     /// A table on which a request reserves after that many grants to others.
@@ -80,7 +87,7 @@ impl Stage {
 
     fn held(&self, owner: u64) -> String {
         let held = self.table.held(OwnerId(owner));
-        let hierarchy = Hierarchy::default();
+        let hierarchy = crate::model::hierarchy();
         let mut words = Vec::new();
         for (level, locks) in held.levels() {
             let name = hierarchy.name(level);
@@ -190,7 +197,7 @@ fn each_refusal_names_the_locks_and_changes_nothing() {
     let missing = stage.table.release(OwnerId(1), &set("node/c")).unwrap_err().to_string();
     assert_eq!(missing, "node/c is not held");
     let few = stage.ask_with(3, "node/b node/c", opportunistic(2)).unwrap_err().to_string();
-    assert_eq!(few, "only 1 of the locks are free; at least 2 are needed");
+    assert_eq!(few, "too few locks are free: 1; at least 2 are needed");
     let long = Hierarchy::builder().level("a").level("b").level("c").level("d").build().unwrap();
     let mut foreign = LockRequest::new();
     foreign.add(long.level("d").unwrap(), "x", LockMode::Shared).unwrap();
@@ -377,8 +384,7 @@ fn some_locks_can_be_released_early() {
 
 #[test]
 fn at_a_reentrant_level_what_is_held_can_be_locked_again_and_is_released_as_often() {
-    let mut stage = Stage::new(WaitPolicy::default());
-    stage.table = LockTable::new(crate::model::hierarchy(), WaitPolicy::default());
+    let mut stage = Stage::with_slots(1000);
     let instance = [crate::model::hierarchy().level("instance").unwrap()];
     assert_eq!(stage.ask(1, "instance/a instance/b:s node/n"), Outcome::Granted);
     assert_eq!(stage.ask(1, "instance/a:s"), Outcome::Granted);
@@ -395,6 +401,93 @@ fn at_a_reentrant_level_what_is_held_can_be_locked_again_and_is_released_as_ofte
         assert_eq!(stage.held(1).contains("instance"), left);
         assert_eq!(stage.pump().is_empty(), left);
     }
+}
+
+#[test]
+fn a_counted_lock_is_shared_by_as_many_as_may_and_no_more() {
+    let mut stage = Stage::with_slots(1000);
+    for owner in [1, 2] {
+        assert_eq!(stage.ask(owner, "slot/a:s"), Outcome::Granted);
+    }
+    assert_eq!(stage.ask(3, "slot/a:s"), Outcome::Waiting);
+    assert_eq!(stage.ask(4, "slot/a"), Outcome::Waiting);
+    assert_eq!(stage.ask(5, "slot/b:s"), Outcome::Granted);
+    let busy = stage.ask_with(6, "slot/a:s", ASAP).unwrap_err();
+    assert!(matches!(busy, LockError::Busy { owner: Some(OwnerId(1 | 2)), .. }), "{busy}");
+    let waits = stage.table.explain(OwnerId(3), stage.now).unwrap().waits.unwrap();
+    let in_the_way: Vec<_> = waits.in_the_way.iter().map(|b| (b.owner.0, b.mode)).collect();
+    assert_eq!(in_the_way, [(1, Mode::Shared), (2, Mode::Shared)]);
+    assert_eq!(waits.capacity.map(u8::from), Some(2));
+    let listed: Vec<_> = stage.table.locks().into_iter().map(|r| (r.lock, r.capacity)).collect();
+    assert_eq!(listed, ["slot/a", "slot/b"].map(|lock| (lock.to_owned(), waits.capacity)));
+    assert_eq!(stage.done(1), [3]);
+    assert_eq!(stage.done(2), NOBODY);
+    assert_eq!(stage.done(3), [4]);
+    assert_eq!(stage.ask(6, "slot/a:s"), Outcome::Waiting);
+    stage.table.downgrade(OwnerId(4), &set("slot/a")).unwrap();
+    assert_eq!(stage.pump(), [6]);
+    assert_eq!(stage.ask(7, "slot/a:s"), Outcome::Waiting);
+    stage.table.release(OwnerId(4), &set("slot/a")).unwrap();
+    assert_eq!(stage.pump(), [7]);
+}
+
+#[test]
+fn all_counted_locks_can_be_had_exclusive_only() {
+    let mut stage = Stage::with_slots(1000);
+    let refused = "slot/[lockset] cannot be shared: at most 2 may share each lock of that level; \
+                   request it exclusive, or name the locks";
+    assert_eq!(stage.refuse(1, "slot/*:s"), refused);
+    assert_eq!(stage.refuse(1, "slot/*:s slot/a"), refused);
+    assert_eq!(stage.ask(1, "slot/*"), Outcome::Granted);
+    assert_eq!(stage.ask(2, "slot/a:s"), Outcome::Waiting);
+    let downgraded = stage.table.downgrade(OwnerId(1), &set("slot/*")).unwrap_err();
+    assert_eq!(downgraded.to_string(), refused);
+    let narrowed = stage.table.narrow(OwnerId(1), &set("slot/*:s")).unwrap_err();
+    assert_eq!(narrowed.to_string(), refused);
+    stage.table.narrow(OwnerId(1), &set("slot/a:s slot/b")).unwrap();
+    assert_eq!(stage.pump(), [2]);
+    assert_eq!(stage.ask(3, "slot/a:s"), Outcome::Waiting);
+    stage.table.release(OwnerId(1), &set("slot/*:s")).unwrap();
+    assert_eq!(stage.pump(), [3]);
+}
+
+#[test]
+fn a_reserved_place_is_kept_and_the_others_are_not() {
+    let mut stage = Stage::with_slots(0);
+    assert_eq!(stage.ask(9, "node/n"), Outcome::Granted);
+    for owner in [1, 2] {
+        assert_eq!(stage.ask(owner, "slot/a:s"), Outcome::Granted);
+    }
+    assert_eq!(stage.ask(3, "node/n slot/a:s"), Outcome::Waiting);
+    assert_eq!(stage.done(1), NOBODY);
+    assert_eq!(stage.ask(4, "slot/a:s"), Outcome::Waiting);
+    let waits = stage.table.explain(OwnerId(4), stage.now).unwrap().waits.unwrap();
+    let in_the_way: Vec<_> = waits.in_the_way.iter().map(|b| (b.owner.0, b.since)).collect();
+    assert_eq!(in_the_way, [(3, None)], "there is a place, and it is kept for 3");
+    assert_eq!(stage.done(2), [4]);
+    assert_eq!(stage.ask(5, "slot/a:s"), Outcome::Waiting);
+    assert_eq!(stage.done(9), [3]);
+    assert_eq!(stage.done(4), [5]);
+}
+
+#[test]
+fn whoever_does_not_wait_is_refused_without_a_look_at_everything_held() {
+    let (mut table, now) = (Stage::bypass(1000).table, Timestamp::default());
+    let mut ask = |owner, node, options| {
+        table.request(OwnerId(owner), &set(&format!("node/n{node}")), options, now)
+    };
+    for owner in 0..1000 {
+        assert_eq!(ask(owner, owner, RequestOptions::default()), Ok(Outcome::Granted));
+    }
+    let mut named = 0;
+    for owner in 0..1000 {
+        let refused = ask(1000, owner, ASAP).unwrap_err();
+        let LockError::Busy { lock, owner: holder } = refused else { panic!("{refused}") };
+        assert_eq!(lock, format!("node/n{owner}"));
+        assert!(holder.is_none_or(|holder| holder == OwnerId(owner)));
+        named += usize::from(holder.is_some());
+    }
+    assert_eq!(named, 128, "as many as it takes to look at 256 locks, set locks included");
 }
 
 #[test]

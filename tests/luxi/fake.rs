@@ -303,7 +303,12 @@ fn known_locks() -> Vec<LockReport> {
     let (since, priority) = (Timestamp::from_micros(1), Priority::NORMAL);
     let holder = |owner, mode| Holder { owner, mode, since };
     let wanter = |owner, mode| Wanter { owner, mode, since, priority };
-    let report = |lock: &str, holders, waiters| LockReport { lock: lock.into(), holders, waiters };
+    let report = |lock: &str, holders, waiters| LockReport {
+        lock: lock.into(),
+        holders,
+        capacity: None,
+        waiters,
+    };
     let all = vec![holder(two, Mode::Shared), holder(three, Mode::Shared)];
     let wanters = vec![wanter(three, Mode::Exclusive), wanter(four, Mode::Shared)];
     vec![

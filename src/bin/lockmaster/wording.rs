@@ -113,7 +113,11 @@ fn sentence(why: &Value, now: &Value) -> String {
         }
         "lock" => {
             let (lock, mode) = (said(&why["lock"]), said(&why["mode"]));
-            format!("has waited {} for the lock {lock} ({mode})", since())
+            let limit = match why["capacity"].as_u64().filter(|_| why["mode"] == "shared") {
+                Some(most) => format!(", as at most {most} may at once"),
+                None => String::new(),
+            };
+            format!("has waited {} for the lock {lock} ({mode}{limit})", since())
         }
         "later" => later(why),
         "worker" => format!("could run: it waits for a free worker{}", before(why)),
@@ -187,9 +191,9 @@ fn holders(all: &[Value], name: &dyn Fn(&Value, &Value) -> String) -> String {
 /// How long others may still come first, where the job waits for a lock.
 fn prospect(why: &Value) -> String {
     let passed = match why["passed"].as_u64().unwrap_or_default() {
-        0 => "nobody got a lock before it so far".to_owned(),
-        1 => "one request of others was granted meanwhile".to_owned(),
-        passed => format!("{passed} requests of others were granted meanwhile"),
+        0 => "nobody was let in before it so far".to_owned(),
+        1 => "one other request was granted meanwhile".to_owned(),
+        passed => format!("{passed} other requests were granted meanwhile"),
     };
     let reserves = &why["reserves"];
     let from_now = match reserves["when"].as_str().unwrap_or_default() {
@@ -199,7 +203,9 @@ fn prospect(why: &Value) -> String {
         "after" => {
             let seconds = reserves["seconds"].as_f64().unwrap_or_default();
             let time = times::said(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-            format!("after {} more or {time} nobody comes before it any more", reserves["grants"])
+            let grants = &reserves["grants"];
+            let more = if why["passed"].as_u64() > Some(0) { "more" } else { "others" };
+            format!("after {grants} {more}, or in {time}, nobody is let in before it any more")
         }
         _ => return String::new(),
     };
@@ -255,8 +261,20 @@ job 3 (resize web1) has waited 2 min for the lock instance/web1 (exclusive)
   job 2 (snapshot web1) has held it (shared) for 5 min, and itself waits for node/n1 (exclusive)
   also in the way: job 7 (seven), job 8
     job 1 (maintain n1) has held that (shared) for 6 min; it executes OP_MAINTAIN
-3 requests of others were granted meanwhile; after 997 more or 9 min nobody comes before it any more";
+3 other requests were granted meanwhile; after 997 more, or in 9 min, nobody is let in before it any more";
         assert_eq!(explained(&why), expected);
+    }
+
+    #[test]
+    fn that_only_so_many_may_share_a_lock_is_said() {
+        let mut why = json!({
+            "job": 3, "reason": "lock", "lock": "slot/n1", "mode": "shared", "capacity": 2,
+            "since": [0, 0], "now": [1, 0],
+        });
+        let shared = "job 3 has waited 1 s for the lock slot/n1 (shared, as at most 2 may at once)";
+        assert_eq!(explained(&why).lines().next(), Some(shared));
+        why["mode"] = json!("exclusive");
+        assert!(explained(&why).contains("(exclusive)"));
     }
 
     #[test]
@@ -269,7 +287,7 @@ job 3 (resize web1) has waited 2 min for the lock instance/web1 (exclusive)
         let expected = "\
 job 3 has waited 1 s for the lock node/n1 (shared)
   job 2 (b) has waited too long and comes first: it is reserved (shared)
-nobody got a lock before it so far; others may come before it as long as they fit";
+nobody was let in before it so far; others may come before it as long as they fit";
         assert_eq!(explained(&why), expected);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::entry::Entry;
+use super::entry::{Entry, LockId};
 use super::key::Key;
 use super::mode::Mode;
 use super::table::LockTable;
@@ -64,7 +64,18 @@ impl LockTable {
                 let count = modes.iter().filter(|other| **other == mode).count();
                 assert_eq!(self.slots.count(Entry::new(lock, mode)) as usize, count);
             }
+            self.check_places(lock, &modes);
         }
+    }
+
+    /// No more share a lock than may, and it says whether there is a place.
+    fn check_places(&self, lock: LockId, modes: &[Mode]) {
+        let capacity = self.capacity(lock).map_or(usize::MAX, |most| u8::from(most).into());
+        let sharers = modes.iter().filter(|mode| **mode == Mode::Shared).count();
+        assert!(sharers <= capacity, "{} is shared by {sharers}", self.title(lock));
+        let one_more = self.slots.get(lock).blocks(Entry::new(lock, Mode::Shared));
+        let conflict = modes.iter().any(|mode| mode.conflicts_with(Mode::Shared));
+        assert_eq!(one_more, conflict || sharers == capacity, "{}", self.title(lock));
     }
 
     /// A request waits where something blocks it, or where it is about to be tried again.
@@ -126,8 +137,7 @@ impl LockTable {
             // A key that is behind all others sees every reservation.
             let behind = Key::new(0, Timestamp::from_micros(i64::MAX), u64::MAX);
             for what in self.reserved_by(id) {
-                let probe = Entry::new(what.lock(), Mode::Exclusive);
-                assert!(self.watch.reserved(probe, behind).any(|(_, other)| other == id));
+                assert!(self.watch.reserved(what.lock(), behind).any(|(_, other)| other == id));
             }
         }
     }

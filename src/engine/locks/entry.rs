@@ -13,6 +13,9 @@ impl Entry {
     /// The highest number of a lock; three bits are the mode's.
     pub(super) const MAX_LOCK: LockId = (1 << 29) - 1;
 
+    /// Beside the modes in which a lock is held: as many share it as may.
+    pub(super) const FULL: u8 = 1 << Mode::ALL.len();
+
     /// By mode: the modes that conflict with it. Eight, so that three bits need no check.
     const CONFLICTS: [u8; 8] = {
         let mut table = [0; 8];
@@ -21,6 +24,7 @@ impl Entry {
             table[mode] = Mode::ALL[mode].conflicts();
             mode += 1;
         }
+        table[Mode::Shared as usize] |= Self::FULL;
         table
     };
 
@@ -47,7 +51,7 @@ impl Entry {
         1 << (self.0 & 7)
     }
 
-    /// The modes that cannot be held by others beside this one, as a mask.
+    /// What rules this one out among the modes held by others and [`FULL`](Self::FULL).
     #[inline]
     pub(super) const fn conflicts(self) -> u8 {
         Self::CONFLICTS[(self.0 & 7) as usize]

@@ -1,5 +1,7 @@
 //! Why a lock operation was refused.
 
+use std::num::NonZeroU8;
+
 use thiserror::Error;
 
 use super::table::OwnerId;
@@ -31,6 +33,17 @@ pub enum LockError {
         /// The lock.
         lock: String,
     },
+    /// Where a limited number may share one lock, nobody shares the whole level.
+    #[error(
+        "{lock} cannot be shared: at most {capacity} may share each lock of that level; \
+         request it exclusive, or name the locks"
+    )]
+    SharedWhole {
+        /// The lock.
+        lock: String,
+        /// How many may share one.
+        capacity: NonZeroU8,
+    },
     /// An owner waits for one request at a time, and changes nothing meanwhile.
     #[error("the owner still waits for {lock}; withdraw that request first")]
     AlreadyWaiting {
@@ -60,7 +73,8 @@ pub enum LockError {
     Busy {
         /// The first lock that is not free.
         lock: String,
-        /// One of those who hold it, or the one for whom it is reserved.
+        /// One of those who hold it, or the one for whom it is reserved. None where that would
+        /// take a long look.
         owner: Option<OwnerId>,
     },
     /// The request waited as long as it was to wait.
@@ -76,7 +90,7 @@ pub enum LockError {
         seconds: u64,
     },
     /// An opportunistic request found less than it needs.
-    #[error("only {found} of the locks are free; at least {needed} are needed")]
+    #[error("too few locks are free: {found}; at least {needed} are needed")]
     TooFew {
         /// How many were free.
         found: usize,

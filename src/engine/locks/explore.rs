@@ -32,16 +32,27 @@ struct Script {
     impatient: bool,
 }
 
-/// `"x"` is an instance, `"y"` and `"z"` are nodes, `"*"` all nodes; `:s` is shared.
+/// Ganeti's levels, and one of whose locks so many may be shared.
+fn hierarchy(capacity: u8) -> Hierarchy {
+    let levels = Hierarchy::builder().big_lock("cluster").level("instance").level("node");
+    levels.level("slot").capacity(capacity).build().unwrap()
+}
+
+/// `"x"` is an instance, `"y"` and `"z"` are nodes, `"*"` all nodes, `"w"` a slot; `:s` is shared.
 fn set(text: &str) -> LockRequest {
-    let hierarchy = Hierarchy::default();
+    let hierarchy = hierarchy(1);
     let mut request = LockRequest::new();
     for word in text.split_whitespace() {
         let (name, mode) = match word.strip_suffix(":s") {
             Some(name) => (name, LockMode::Shared),
             None => (word, LockMode::Exclusive),
         };
-        let level = hierarchy.level(if name == "x" { "instance" } else { "node" }).unwrap();
+        let level = match name {
+            "x" => "instance",
+            "w" => "slot",
+            _ => "node",
+        };
+        let level = hierarchy.level(level).unwrap();
         match name {
             "*" => request.add_all(level, mode).unwrap(),
             name => request.add(level, name, mode).unwrap(),
@@ -181,7 +192,7 @@ impl Universe {
     }
 }
 
-const SCRIPTS: [&str; 15] = [
+const SCRIPTS: [&str; 18] = [
     "y",
     "y:s",
     "x",
@@ -197,6 +208,9 @@ const SCRIPTS: [&str; 15] = [
     "y !",
     "* > =y",
     "y > -y",
+    "w:s",
+    "x w:s",
+    "x > w:s",
 ];
 
 /// All choices of `count` scripts, whatever their order.
@@ -214,7 +228,8 @@ fn choices(count: usize, from: usize) -> Vec<Vec<usize>> {
     all
 }
 
-fn policies() -> impl Iterator<Item = (WaitPolicy, bool)> {
+/// How they wait, whether grants are handed out at once, and how many share a slot.
+fn policies() -> impl Iterator<Item = (WaitPolicy, bool, u8)> {
     let policy = |max_bypass, window, rest| WaitPolicy {
         max_bypass,
         window,
@@ -222,19 +237,19 @@ fn policies() -> impl Iterator<Item = (WaitPolicy, bool)> {
         rest,
         ..WaitPolicy::default()
     };
-    [(0, 1, 0, true), (0, 2, 0, false), (1, 1, 1, true)]
-        .into_iter()
-        .map(move |(bypass, window, rest, eager)| (policy(bypass, window, rest), eager))
+    [(0, 1, 0, true, 1), (0, 2, 0, false, 2), (1, 1, 1, true, 1)].into_iter().map(
+        move |(bypass, window, rest, eager, slots)| (policy(bypass, window, rest), eager, slots),
+    )
 }
 
 /// Explores all universes of that many owners; how many histories and states there were.
 fn explore(owners: usize) -> (u128, usize) {
     let (mut histories, mut states) = (0, 0);
     for chosen in choices(owners, 0) {
-        for (policy, eager) in policies() {
+        for (policy, eager, slots) in policies() {
             let scripts = chosen.iter().map(|i| script(SCRIPTS[*i])).collect();
             let mut universe = Universe { scripts, policy, eager, seen: HashMap::new() };
-            let table = LockTable::new(Hierarchy::default(), policy);
+            let table = LockTable::new(hierarchy(slots), policy);
             histories += universe.histories(&State { table, progress: vec![0; owners] });
             states += universe.seen.len();
         }

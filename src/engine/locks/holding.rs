@@ -66,3 +66,29 @@ impl Spare {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with_room(entries: usize) -> Box<Holding> {
+        let mut holding = Box::<Holding>::default();
+        holding.entries.reserve_exact(entries);
+        holding.entries.push(Entry::new(0, Mode::Shared));
+        holding
+    }
+
+    #[test]
+    fn lists_are_used_again_but_for_long_ones_and_only_so_many() {
+        let mut spare = Spare::default();
+        spare.put(with_room(Spare::LONGEST));
+        let taken = spare.take();
+        assert!(taken.entries.is_empty());
+        assert_eq!(taken.entries.capacity(), Spare::LONGEST);
+        spare.put(with_room(Spare::LONGEST + 1));
+        assert_eq!(spare.take().entries.capacity(), 0);
+        (0..=Spare::MOST).for_each(|_| spare.put(with_room(3)));
+        let kept = (0..=Spare::MOST).filter(|_| spare.take().entries.capacity() > 0).count();
+        assert_eq!(kept, Spare::MOST);
+    }
+}

@@ -89,6 +89,21 @@ mod tests {
         (key, waiters.insert(Waiter::new(OwnerId(number), key, at, Box::default()), None))
     }
 
+    /// Asserts that a heap is one: whoever stands above comes first, and the longer way down is on
+    /// the left, so that the way on the right is short. The rank of its root.
+    fn check_heap(waiters: &Waiters, id: WaiterId, parent: WaiterId) -> u8 {
+        if id == NOBODY {
+            return 0;
+        }
+        let (key, links) = (waiters.get(id).key, waiters.get(id).links);
+        assert_eq!(links.parent, parent);
+        assert!(parent == NOBODY || waiters.get(parent).key < key);
+        let [left, right] = [links.left, links.right].map(|child| check_heap(waiters, child, id));
+        assert!(left >= right);
+        assert_eq!(links.rank, right + 1);
+        links.rank
+    }
+
     proptest! {
         #[test]
         fn the_first_is_always_the_first_in_the_order(
@@ -113,6 +128,7 @@ mod tests {
                 }
                 prop_assert_eq!(waiters.first_in(line), plain.first().map(|(_, id)| *id));
                 prop_assert_eq!(line.is_empty(), plain.is_empty());
+                check_heap(&waiters, line.root, NOBODY);
             }
         }
     }

@@ -121,6 +121,14 @@ mod tests {
     }
 
     #[test]
+    fn each_mode_has_its_own_words() {
+        let words = Mode::ALL.map(|mode| mode.to_string()).join(", ");
+        let expected = "some shared, some exclusive, shared, shared, some exclusive, exclusive";
+        assert_eq!(words, expected);
+        assert_eq!(format!("{:>8}", Mode::Shared), "  shared");
+    }
+
+    #[test]
     fn a_set_lock_says_of_its_level_what_it_was_made_from() {
         for all in [None, Some(LockMode::Shared), Some(LockMode::Exclusive)] {
             for some_exclusive in [false, true] {

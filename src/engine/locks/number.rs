@@ -63,3 +63,43 @@ impl Hasher for NumberHasher {
         self.write_u64(rest);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::hash::Hash;
+
+    use super::*;
+
+    /// Asserts that different things have hashes that differ, both in the low bits (the place in a
+    /// table) and in the high ones (its tags).
+    fn assert_spread<T: Hash>(hasher: &impl BuildHasher, things: impl Iterator<Item = T>) {
+        let hashes: Vec<u64> = things.map(|thing| hasher.hash_one(thing)).collect();
+        assert_eq!(hashes.len(), 1 << 12);
+        for shift in [0, 64 - 12] {
+            let places: BTreeSet<u64> = hashes.iter().map(|hash| hash >> shift & 0xfff).collect();
+            // By chance it would be 4096 (1 - 1/e) = 2589; numbers in steps do a little worse.
+            assert!(places.len() > 1500, "{} places, from bit {shift}", places.len());
+        }
+    }
+
+    #[test]
+    fn numbers_and_names_that_are_alike_have_hashes_that_are_not() {
+        let numbers = ByNumber::default();
+        for step in [1, 64, 1 << 20, 1 << 40] {
+            assert_spread(&numbers, (0..1 << 12).map(|number: u64| number * step));
+        }
+        assert_spread(&numbers, 0..1_u32 << 12);
+        assert_ne!(numbers.hash_one(5_u8), numbers.hash_one(6_u8));
+        let names = ByName::default();
+        assert_spread(&names, (0..1 << 12).map(|number| format!("n{number}")));
+        assert_spread(&names, (0..1 << 12).map(|number| format!("{number:05}.example.org")));
+        assert_spread(&names, (0..1 << 12).map(|number| "x".repeat(number)));
+    }
+
+    #[test]
+    fn nobody_can_tell_beforehand_which_names_collide() {
+        let hash = |names: ByName| names.hash_one("n1");
+        assert_ne!(hash(ByName::default()), hash(ByName::default()));
+    }
+}

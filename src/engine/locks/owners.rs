@@ -124,6 +124,30 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn it_grows_when_it_would_be_more_than_half_full_and_shrinks_when_nearly_empty() {
+        let owner_of = |id: WaiterId| OwnerId(u64::from(id));
+        let mut owners = Owners::default();
+        let places = |owners: &Owners| owners.places.len();
+        let mut grown = Vec::new();
+        for id in 0..128 {
+            owners.insert(owner_of(id), id, owner_of);
+            grown.push(places(&owners));
+        }
+        let half_full = |len: usize| (2 * len).next_power_of_two().max(Owners::LEAST);
+        assert_eq!(grown, (1..=128).map(half_full).collect::<Vec<_>>());
+        let mut shrunk = Vec::new();
+        for id in 0..128 {
+            owners.remove(owner_of(id), owner_of);
+            shrunk.push((owners.len(), places(&owners)));
+        }
+        let changes: Vec<_> = shrunk.windows(2).filter(|two| two[0].1 != two[1].1).collect();
+        assert_eq!(changes, [[(16, 256), (15, 64)], [(4, 64), (3, 16)]]);
+        assert_eq!(shrunk.last(), Some(&(0, Owners::LEAST)));
+        owners.remove(OwnerId(7), owner_of);
+        assert_eq!(owners.len(), 0);
+    }
+
     proptest! {
         #[test]
         fn it_finds_what_a_plain_map_finds(

@@ -20,9 +20,9 @@ impl LockTable {
     ///
     /// # Errors
     ///
-    /// `UnknownLevel`, `TooManyLocks`.
+    /// `UnknownLevel`, `SharedWhole`, `TooManyLocks`.
     pub fn prepare(&mut self, request: LockRequest) -> Result<Prepared, LockError> {
-        self.refuse_unknown_levels(&request)?;
+        self.refuse_impossible(&request)?;
         let mut wanted = Vec::new();
         self.intern(&request, &mut wanted)?;
         self.refer_to(&wanted);

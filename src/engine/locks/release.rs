@@ -76,13 +76,17 @@ impl LockTable {
     ///
     /// # Errors
     ///
-    /// `NotHeld`, `LockedAgain`, `AlreadyWaiting`, `UnknownLevel`; nothing is changed then.
+    /// `NotHeld`, `LockedAgain`, `AlreadyWaiting`, `UnknownLevel`; `SharedWhole` where the whole
+    /// of a level with a capacity is held. Nothing is changed then.
     pub fn downgrade(&mut self, owner: OwnerId, request: &LockRequest) -> Result<(), LockError> {
         self.change(owner, request, |held, locks, level| {
             held.refuse_locked_again(level)?;
             let whole = locks.all().is_some();
             let named = if whole { Vec::new() } else { held.numbers(level, locks)? };
             let set = Slots::set(level);
+            if whole && held.entries.contains(&Entry::new(set, Mode::Exclusive)) {
+                held.table.refuse_sharing(level).map_or(Ok(()), Err)?;
+            }
             let share = |entry: &Entry| match entry.lock() == set {
                 true if whole && entry.mode() == Mode::Exclusive => Entry::new(set, Mode::Shared),
                 false if whole || named.contains(&entry.lock()) => {
@@ -101,8 +105,8 @@ impl LockTable {
     /// # Errors
     ///
     /// `NotHeld` where something to keep is not held, `WouldDeadlock` where it is held shared
-    /// and to be kept exclusive; `LockedAgain`, `AlreadyWaiting`, `UnknownLevel`. Nothing is
-    /// changed then.
+    /// and to be kept exclusive; `LockedAgain`, `AlreadyWaiting`, `UnknownLevel`, `SharedWhole`.
+    /// Nothing is changed then.
     pub fn narrow(&mut self, owner: OwnerId, keep: &LockRequest) -> Result<(), LockError> {
         self.refuse_narrowing(owner, keep)?;
         let mut kept = Vec::new();
@@ -117,7 +121,7 @@ impl LockTable {
 
     fn refuse_narrowing(&self, owner: OwnerId, keep: &LockRequest) -> Result<(), LockError> {
         self.refuse_while_waiting(owner)?;
-        self.refuse_unknown_levels(keep)?;
+        self.refuse_impossible(keep)?;
         for (level, locks) in keep.levels() {
             let all = locks.all().map(|mode| (None, mode));
             for (name, mode) in all.into_iter().chain(locks.names().map(|(n, m)| (Some(n), m))) {

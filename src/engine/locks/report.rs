@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use super::entry::{Entry, LockId};
@@ -42,6 +43,8 @@ pub struct LockReport {
     pub lock: String,
     /// Who holds it, by owner. For a whole level also those who hold some locks of it.
     pub holders: Vec<Holder>,
+    /// How many may share it at once, where there is a limit.
+    pub capacity: Option<NonZeroU8>,
     /// Who waits for it, in the order in which they will be granted it.
     pub waiters: Vec<Wanter>,
 }
@@ -103,6 +106,8 @@ pub struct WaitReport {
     pub lock: String,
     /// The mode it wants that lock in.
     pub mode: Mode,
+    /// How many may share that lock at once, where there is a limit.
+    pub capacity: Option<NonZeroU8>,
     /// Since when it waits.
     pub since: Timestamp,
     /// How urgent it is.
@@ -154,6 +159,7 @@ impl LockTable {
             wants: waiter.wanted.iter().filter(shown).map(want).collect(),
             lock: self.title(waiter.at.lock()),
             mode: waiter.at.mode(),
+            capacity: self.capacity(waiter.at.lock()),
             since,
             priority: waiter.priority,
             deadline: self.waiters.deadline(id),
@@ -244,7 +250,7 @@ impl LockTable {
         holders.sort_by_key(|holder| holder.owner);
         waiters.sort_by_key(|(key, _)| *key);
         let waiters = waiters.into_iter().map(|(_, wanter)| wanter).collect();
-        Some(LockReport { lock: self.title(lock), holders, waiters })
+        Some(LockReport { lock: self.title(lock), holders, capacity: self.capacity(lock), waiters })
     }
 
     /// The graph of who waits for whom, in the language of Graphviz. O(waiters x holders).
@@ -272,7 +278,7 @@ impl LockTable {
             .holders
             .iter()
             .filter_map(move |(owner, holding)| Some((*owner, holding.mode(at.lock())?)))
-            .filter(move |(_, mode)| mode.conflicts_with(at.mode()))
+            .filter(move |(_, mode)| self.excludes(*mode, at))
             .collect();
         holders.sort_unstable();
         let holder = move |(owner, mode)| {
@@ -283,7 +289,20 @@ impl LockTable {
             let owner = self.waiters.get(id).owner;
             Blocker { owner, mode, since: None }
         };
-        holders.into_iter().map(holder).chain(self.watch.reserved(at, key).map(reserver))
+        holders.into_iter().map(holder).chain(self.reserved_for(at, key).map(reserver))
+    }
+
+    /// How many may share a lock at once, where there is a limit.
+    pub(super) fn capacity(&self, lock: LockId) -> Option<NonZeroU8> {
+        self.slots.name(lock)?;
+        self.hierarchy.get(self.slots.level(lock)).capacity()
+    }
+
+    /// Whether somebody who holds a lock in that mode keeps others from having it as wanted, by
+    /// itself or together with all who share it.
+    pub(super) fn excludes(&self, held: Mode, wanted: Entry) -> bool {
+        let full = held == Mode::Shared && self.slots.places(wanted) == Some(0);
+        full || held.conflicts_with(wanted.mode())
     }
 
     fn held_since(&self, owner: OwnerId, lock: LockId) -> Timestamp {

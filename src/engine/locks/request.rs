@@ -13,6 +13,8 @@ use crate::vocabulary::{LevelId, LevelLocks, LockMode, LockName, LockRequest, Ti
 impl LockTable {
     /// Room for longer requests is given back after each.
     const SCRATCH: usize = 1024;
+    /// Among so many locks held it is looked who is in the way of a request that does not wait.
+    const LOOKED_AT: usize = 256;
 
     /// Asks for a set of locks, all deeper than what the owner holds. O(k) for k locks, and
     /// O(log w) more if it has to wait behind w others.
@@ -109,7 +111,7 @@ impl LockTable {
         depth: usize,
         request: &LockRequest,
     ) -> Result<(), LockError> {
-        self.refuse_unknown_levels(request)?;
+        self.refuse_impossible(request)?;
         match request.levels().next() {
             Some((level, locks)) if level.rank() < depth => Err(self.disorder(owner, level, locks)),
             _ => Ok(()),
@@ -134,6 +136,23 @@ impl LockTable {
             holding.grip_mut(level)?.again += 1;
         }
         Some(Outcome::Granted)
+    }
+
+    /// What nobody can hold.
+    pub(super) fn refuse_impossible(&self, request: &LockRequest) -> Result<(), LockError> {
+        self.refuse_unknown_levels(request)?;
+        let shared = |(_, locks): &(_, &LevelLocks)| locks.all() == Some(LockMode::Shared);
+        match request.levels().filter(shared).find_map(|(level, _)| self.refuse_sharing(level)) {
+            Some(refused) => Err(refused),
+            None => Ok(()),
+        }
+    }
+
+    /// Why a level cannot be shared as a whole, if it cannot.
+    pub(super) fn refuse_sharing(&self, level: LevelId) -> Option<LockError> {
+        let level = self.hierarchy.get(level);
+        let lock = || lock_title(level.name(), None);
+        level.capacity().map(|capacity| LockError::SharedWhole { lock: lock(), capacity })
     }
 
     pub(super) fn refuse_unknown_levels(&self, request: &LockRequest) -> Result<(), LockError> {
@@ -209,10 +228,23 @@ impl LockTable {
         }
     }
 
-    /// Why a request that does not wait is refused.
+    /// Why a request that does not wait is refused. Looks for somebody to name, but not among
+    /// more than a few of all that is held.
     fn busy(&self, blocked: Entry, key: Key) -> LockError {
-        let owner = self.blockers(blocked, key).next().map(|blocker| blocker.owner);
+        let owner = self.a_holder(blocked).or_else(|| {
+            let (_, id) = self.reserved_for(blocked, key).next()?;
+            Some(self.waiters.get(id).owner)
+        });
         LockError::Busy { lock: self.title(blocked.lock()), owner }
+    }
+
+    /// One who holds a lock in conflict, if one is found at once.
+    fn a_holder(&self, blocked: Entry) -> Option<OwnerId> {
+        let held =
+            self.holders.iter().flat_map(|(owner, h)| h.entries.iter().map(|e| (*owner, *e)));
+        let mut some = held.take(Self::LOOKED_AT);
+        let excludes = |e: Entry| e.lock() == blocked.lock() && self.excludes(e.mode(), blocked);
+        some.find(|(_, entry)| excludes(*entry)).map(|(owner, _)| owner)
     }
 
     /// Grants those locks of a request that are free, if they are enough.

@@ -18,8 +18,10 @@ pub(super) struct Slot {
     sharers: u32,
     /// How many waiting or prepared requests keep it in existence.
     pub(super) refs: u32,
-    /// The modes in which it is held.
+    /// The modes in which it is held, and whether it is [full](Entry::FULL).
     held: u8,
+    /// How many may share it; 0 where there is no limit.
+    capacity: u8,
     /// Whether somebody waits on it or has it reserved.
     pub(super) watched: bool,
     /// Whether it is on the list of those that may be unused.
@@ -53,6 +55,8 @@ pub(super) struct Slots {
     /// same names tend to be asked for again.
     idle: VecDeque<LockId>,
     levels: Vec<LevelId>,
+    /// How many may share one lock, by level; 0 where there is no limit.
+    capacities: Vec<u8>,
 }
 
 impl Slots {
@@ -69,6 +73,10 @@ impl Slots {
             numbers: levels.iter().map(|_| HashMap::default()).collect(),
             free: Vec::new(),
             idle: VecDeque::new(),
+            capacities: levels
+                .iter()
+                .map(|level| hierarchy.get(*level).capacity().map_or(0, u8::from))
+                .collect(),
             levels,
         }
     }
@@ -140,6 +148,7 @@ impl Slots {
         }
         let lock = self.vacant()?;
         self.names[lock as usize] = Some((level, name.clone()));
+        self.slots[lock as usize].capacity = self.capacities[level.rank()];
         self.numbers[level.rank()].insert(name.clone(), lock);
         Some(lock)
     }
@@ -200,7 +209,12 @@ impl Slots {
             set[entry.index()] += 1;
             return Some(self.levels[lock]);
         }
-        slot.sharers += u32::from(entry.bit() == Mode::Shared.bit());
+        if entry.bit() == Mode::Shared.bit() {
+            slot.sharers += 1;
+            if slot.sharers == u32::from(slot.capacity) {
+                slot.held |= Entry::FULL;
+            }
+        }
         None
     }
 
@@ -214,6 +228,7 @@ impl Slots {
             set[entry.index()]
         } else if entry.bit() == Mode::Shared.bit() {
             slot.sharers -= 1;
+            slot.held &= !Entry::FULL;
             slot.sharers
         } else {
             0
@@ -222,6 +237,13 @@ impl Slots {
             slot.held &= !entry.bit();
         }
         *slot
+    }
+
+    /// How many more may share a lock, where it is wanted shared and that has a limit.
+    pub(super) fn places(&self, wanted: Entry) -> Option<u32> {
+        let slot = self.get(wanted.lock());
+        let limited = slot.capacity > 0 && wanted.mode() == Mode::Shared;
+        limited.then(|| u32::from(slot.capacity) - slot.sharers)
     }
 
     /// How many owners hold a lock in that mode.

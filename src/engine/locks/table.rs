@@ -157,7 +157,22 @@ impl LockTable {
 
     /// Whether a lock is reserved against a request with that key.
     pub(super) fn is_reserved(&self, what: Entry, key: Key) -> bool {
-        !self.reservers.is_empty() && self.watch.reserved(what, key).next().is_some()
+        !self.reservers.is_empty() && self.reserved_for(what, key).next().is_some()
+    }
+
+    /// For whom a lock is reserved against a request with that key: those before it who want it
+    /// in conflict; where a limited number may share it, also those who want a place, if none is
+    /// left beside theirs.
+    pub(super) fn reserved_for(
+        &self,
+        what: Entry,
+        key: Key,
+    ) -> impl Iterator<Item = (Mode, WaiterId)> + '_ {
+        let before = move || self.watch.reserved(what.lock(), key);
+        let shared = |(mode, _): &(Mode, WaiterId)| *mode == Mode::Shared;
+        let kept =
+            self.slots.places(what).is_some_and(|p| before().filter(shared).count() >= p as usize);
+        before().filter(move |one| one.0.conflicts_with(what.mode()) || kept && shared(one))
     }
 
     /// What a set of locks passes on the way in.

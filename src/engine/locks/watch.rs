@@ -125,15 +125,14 @@ impl Watch {
         }
     }
 
-    /// For whom a lock is reserved against a request with that key, in that mode.
+    /// For whom a lock is reserved before a request with that key, and how they want it.
     pub(super) fn reserved(
         &self,
-        what: Entry,
+        lock: LockId,
         key: Key,
     ) -> impl Iterator<Item = (Mode, WaiterId)> + '_ {
-        let all = self.locks.get(&what.lock()).into_iter().flat_map(|watched| &watched.reserved);
-        all.filter(move |(other, mode, _)| *other < key && mode.conflicts_with(what.mode()))
-            .map(|(_, mode, waiter)| (*mode, *waiter))
+        let all = self.locks.get(&lock).into_iter().flat_map(|watched| &watched.reserved);
+        all.filter(move |(other, ..)| *other < key).map(|(_, mode, waiter)| (*mode, *waiter))
     }
 
     /// The first who waits on that lock in that mode.

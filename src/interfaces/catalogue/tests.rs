@@ -215,6 +215,30 @@ fn an_opcode_is_described_once_and_levels_cannot_change_below_it() {
 }
 
 #[test]
+fn a_level_can_say_how_many_may_share_one_lock_of_it() {
+    let levels = |last: &str| parse(&format!("levels = [\"cluster\", \"node\", {last}]"));
+    let counted = levels("{ name = \"node-res\", capacity = 4 }").unwrap();
+    let capacity = |name| {
+        let level = counted.hierarchy().level(name).unwrap();
+        counted.hierarchy().get(level).capacity().map(u8::from)
+    };
+    assert_eq!((capacity("node"), capacity("node-res")), (None, Some(4)));
+    let refused = [
+        (
+            "{ name = \"x\", capacity = 0 }",
+            "c.toml:1:55: expected how many may share a lock, 1 to 255",
+        ),
+        ("{ name = \"x\", capacity = 256 }", "c.toml:1:55: expected how many may share a lock"),
+        ("{ capacity = 2 }", "c.toml:1:30: a level needs the field \"name\""),
+        ("{ name = \"x\", places = 2 }", "places"),
+    ];
+    for (last, expected) in refused {
+        let error = levels(last).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
 fn a_command_runs_where_and_with_what_the_catalogue_says() {
     let work = parse(
         r#"

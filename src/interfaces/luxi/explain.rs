@@ -62,6 +62,7 @@ fn lock_wait(wait: &LockWait, labels: &Labels) -> Value {
     });
     json!({
         "reason": "lock", "lock": wait.lock, "mode": wait.mode.to_string(),
+        "capacity": wait.capacity,
         "since": time(Some(wait.since)), "in_the_way": in_the_way.collect::<Value>(),
         "chain": wait.chain.iter().map(|each| link(each, labels)).collect::<Value>(),
         "passed": wait.passed, "reserves": reserves(wait.reserves),
@@ -112,6 +113,7 @@ fn lock_to_json(lock: &LockReport, labels: &Labels) -> Value {
     });
     json!({
         "lock": lock.lock,
+        "capacity": lock.capacity,
         "holders": holders.collect::<Value>(),
         "waiters": waiters.collect::<Value>(),
     })
