@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::output;
 
 /// Which daemon is meant.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Daemon {
     /// The socket of the daemon
     #[arg(long, value_name = "PATH", env = "LOCKMASTER_SOCKET", hide_env_values = true, default_value_os_t = default_socket())]

@@ -1,5 +1,7 @@
 //! `lockmaster watch`.
 
+mod interrupt;
+
 use std::process::ExitCode;
 
 use clap::Args;
@@ -11,8 +13,8 @@ use crate::{follow, output};
 
 /// Show what a job says while it runs, until it ends
 ///
-/// What it says goes to stdout, how it fares to stderr. Interrupting this does not touch the
-/// job.
+/// What it says goes to stdout, how it fares to stderr. Ctrl-C at a terminal asks whether
+/// to leave the job alone or to cancel it; it does not touch the job by itself.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
     /// The job: its id, or a label that no other job has
@@ -27,6 +29,7 @@ pub(crate) struct WatchArgs {
 pub(crate) fn run(args: &WatchArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
     let id = resolve_one(&mut client, &args.job)?;
+    interrupt::ask(&args.daemon, id)?;
     let mut last = None;
     let status = follow::follow(&mut client, id, |change| {
         change.log.iter().try_for_each(|entry| output::print(follow::said(&entry.3)))?;
