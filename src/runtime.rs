@@ -5,6 +5,7 @@
 
 mod alarm;
 mod archive;
+mod aside;
 mod asking;
 mod builder;
 mod cancel;
@@ -23,6 +24,7 @@ mod course;
 mod ending;
 mod hooks;
 mod inner;
+mod listing;
 mod lock_manager;
 pub mod lock_order;
 mod log_writer;
@@ -33,6 +35,7 @@ mod processor;
 mod registry;
 mod result_type;
 mod schedule;
+mod secrets;
 mod shell;
 mod shutdown;
 pub mod sync;
@@ -43,6 +46,7 @@ mod worker_pool;
 mod workers;
 
 pub use archive::AutoArchived;
+pub use aside::Aside;
 // What the runtime answers with, for layers that must not name the engine.
 pub use crate::engine::locks::{Holder, LockReport, Mode, OwnerId, Reserves, Wanter};
 pub use builder::MasterBuilder;

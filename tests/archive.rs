@@ -8,9 +8,9 @@ mod support;
 use std::path::Path;
 use std::time::Duration;
 
-use lockmaster::runtime::AutoArchived;
+use lockmaster::runtime::{AutoArchived, JobView};
 use lockmaster::{
-    Dependency, ErrorKind, JobId, JobRef, Master, MasterBuilder, NewJob, Status, TypedOp,
+    Dependency, ErrorKind, JobId, JobRef, Master, MasterBuilder, NewJob, OpCode, Status, TypedOp,
 };
 use support::{Step, next_note, open};
 use tempfile::TempDir;
@@ -54,6 +54,7 @@ fn an_archived_job_has_left_the_queue_and_can_still_be_read_and_waited_for() {
     let answer = master.archive(id).unwrap();
     assert!(answer.value);
     assert!(master.job(id).is_none());
+    let view = JobView { archived: true, ..view };
     assert_eq!(master.archived(id).unwrap().as_ref(), Some(&view));
     assert_eq!(master.wait(id).unwrap(), view);
     assert!(!master.archive(id).unwrap().value, "it was archived before");
@@ -183,4 +184,49 @@ fn the_log_stays_small_however_many_jobs_go_through_and_nothing_live_is_lost() {
         assert_eq!(master.archived(*id).unwrap().unwrap().status, Status::Success);
     }
     assert_eq!(master.submit_one(gated("")).unwrap(), all.last().unwrap().plus(1));
+}
+
+/// The ids of the live jobs, asked for a piece at a time, and how many pieces there were.
+fn in_pieces(master: &Master) -> (Vec<u64>, usize) {
+    let (mut ids, mut after, mut pieces) = (Vec::new(), None, 0);
+    loop {
+        let piece = master.jobs_after(after).value;
+        let Some(last) = piece.last() else { return (ids, pieces) };
+        after = Some(last.job.id);
+        ids.extend(piece.iter().map(|view| view.job.id.get()));
+        pieces += 1;
+    }
+}
+
+#[test]
+fn all_jobs_are_seen_a_piece_at_a_time_and_archived_ones_by_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = builder(&dir).start().unwrap();
+    assert_eq!((master.last_id(), in_pieces(&master)), (None, (Vec::new(), 0)));
+    master.submit(vec![NewJob::of([]); 1200]).unwrap();
+    let comment = Some("x".repeat(100_000));
+    let big = NewJob::of([OpCode { comment, ..Step::default().opcode().unwrap() }]);
+    master.submit(vec![big; 10]).unwrap();
+    let (ids, pieces) = in_pieces(&master);
+    assert_eq!(ids, (1..=1210).collect::<Vec<_>>());
+    assert!(pieces > 1200 / 256 + 2, "pieces are bounded by bytes too: {pieces}");
+    assert_eq!(master.last_id(), JobId::new(1210));
+    for id in [3, 999, 1001] {
+        master.archive(JobId::new(id).unwrap()).unwrap();
+    }
+    let archived = |from: u64| {
+        let mut ids = Vec::new();
+        let each = &mut |view: JobView| {
+            assert!(view.archived);
+            ids.push(view.job.id.get());
+            Ok(())
+        };
+        master.archived_from(JobId::new(from).unwrap(), each).unwrap();
+        (ids, master.archived_together(JobId::new(from).unwrap()).get())
+    };
+    assert_eq!(archived(1), (vec![3, 999], 999));
+    assert_eq!(archived(4), (vec![999], 999), "jobs before that id are not wanted");
+    assert_eq!(archived(1000), (vec![1001], 1999));
+    assert_eq!(archived(2000), (Vec::new(), 2999));
+    assert_eq!(in_pieces(&master).0.len(), 1207);
 }

@@ -16,7 +16,7 @@ use crate::vocabulary::{Error, Hierarchy, HierarchyBuilder, OpError, OpId};
 
 mod argument;
 mod command_table;
-pub(super) mod durations;
+pub mod durations;
 mod lock_table;
 mod opcode_table;
 mod parameter;
@@ -230,6 +230,7 @@ impl Catalogue {
         let surroundings = Arc::new(Surroundings::prepare(&self.settings, state_id)?);
         for (id, opcode) in &self.opcodes {
             let (opcode, surroundings) = (Arc::clone(opcode), Arc::clone(&surroundings));
+            registry.keep_secret(id, opcode.secrets());
             registry.add(id.clone(), move |params| {
                 let unit = CommandUnit::new(&opcode, &params.to_object(), &surroundings)
                     .map_err(|error| wrong_input(&error))?;

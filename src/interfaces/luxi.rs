@@ -4,9 +4,11 @@
 //! [`Client`] is blocking. What the methods do is done by the [`Service`] behind them.
 //! The promises are in `design/luxi.md`.
 
+mod archiving;
 mod client;
 mod cluster;
 mod connection;
+mod errand;
 mod explain;
 mod fields;
 mod frame;
@@ -14,11 +16,15 @@ mod mailbox;
 mod message;
 mod methods;
 mod opcode;
+mod peer;
 mod query;
+mod rows;
+mod select;
 mod server;
 mod service;
 mod socket;
 mod stats;
+mod submit;
 mod watch;
 
 pub use client::{Change, Client};
@@ -26,5 +32,6 @@ pub use explain::explanation_to_json;
 pub use fields::Field;
 pub use frame::{Decoder, END, FrameTooLong};
 pub use message::{Failure, Request};
+pub use peer::{Access, Rights};
 pub use server::{Server, ServerHandle, ServerLimits};
 pub use service::Service;

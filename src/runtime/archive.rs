@@ -100,7 +100,8 @@ impl Master {
         if !self.inner.shell().queue.was_archived(id) {
             return Ok(None);
         }
-        Ok(self.inner.archive.get(id)?.map(JobView::of_ended))
+        let job = self.inner.archive.get(id)?;
+        Ok(job.map(|job| JobView::of_archived(job, &self.inner.registry)))
     }
 
     /// An archived job that somebody waits for.
@@ -112,7 +113,7 @@ impl Master {
     /// them go from the queue. How many were let go, and the place in the log.
     fn move_out(&self, jobs: &[Job], position: u64) -> Result<(usize, u64), Error> {
         self.wait_durable(position)?;
-        self.inner.archive.put(jobs)?;
+        self.inner.archive.put(&self.inner.registry.secrets().all_redacted(jobs))?;
         let mut shell = self.inner.shell();
         if shell.closed {
             drop(shell);

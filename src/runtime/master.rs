@@ -295,7 +295,7 @@ impl Master {
     #[must_use]
     pub fn job(&self, id: JobId) -> Option<Answer<JobView>> {
         let shell = self.inner.shell();
-        let value = JobView::of(&shell.queue, shell.queue.get(id)?);
+        let value = JobView::of(&shell.queue, shell.queue.get(id)?, &self.inner.registry);
         Some(Answer { value, position: shell.position })
     }
 
@@ -303,7 +303,8 @@ impl Master {
     #[must_use]
     pub fn jobs(&self) -> Answer<Vec<JobView>> {
         let shell = self.inner.shell();
-        let value = shell.queue.jobs().map(|job| JobView::of(&shell.queue, job)).collect();
+        let view = |job| JobView::of(&shell.queue, job, &self.inner.registry);
+        let value = shell.queue.jobs().map(view).collect();
         Answer { value, position: shell.position }
     }
 
@@ -312,7 +313,8 @@ impl Master {
     pub fn jobs_where(&self, choose: impl Fn(&Job) -> bool) -> Answer<Vec<JobView>> {
         let shell = self.inner.shell();
         let chosen = shell.queue.jobs().filter(|job| choose(job));
-        let value = chosen.map(|job| JobView::of(&shell.queue, job)).collect();
+        let view = |job| JobView::of(&shell.queue, job, &self.inner.registry);
+        let value = chosen.map(view).collect();
         Answer { value, position: shell.position }
     }
 

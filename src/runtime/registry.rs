@@ -5,6 +5,7 @@ use std::fmt;
 
 use super::contained::Contained;
 use super::logical_unit::{LogicalUnit, TypedOp};
+use super::secrets::Secrets;
 use crate::vocabulary::{Error, OpCode, OpError, OpErrorKind, OpId, Params};
 
 type Make = Box<dyn Fn(&Params) -> Result<Box<dyn LogicalUnit>, OpError> + Send + Sync>;
@@ -13,6 +14,7 @@ type Make = Box<dyn Fn(&Params) -> Result<Box<dyn LogicalUnit>, OpError> + Send 
 #[derive(Default)]
 pub struct Registry {
     makers: BTreeMap<OpId, Make>,
+    secrets: Secrets,
 }
 
 impl Registry {
@@ -48,6 +50,17 @@ impl Registry {
         }
         self.makers.insert(id, Box::new(make));
         Ok(())
+    }
+
+    /// Says that nobody is to be told the values of those parameters: what the master answers
+    /// with, and what goes into the archive, has a mark in their place. The unit gets them, and
+    /// the log keeps them, since an opcode has to be carried out after a crash too.
+    pub fn keep_secret(&mut self, id: &OpId, names: impl IntoIterator<Item = String>) {
+        self.secrets.add(id, names);
+    }
+
+    pub(super) const fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// The ids known, in order.

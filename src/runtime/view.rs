@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::registry::Registry;
 use crate::engine::locks::{LockReport, Mode, Reserves};
 use crate::engine::queue::Queue;
 use crate::vocabulary::{Job, JobId, OpId, Priority, Status, Timestamp};
@@ -27,22 +28,28 @@ pub struct JobView {
     pub op_status: Vec<Status>,
     /// The priority now.
     pub priority: Priority,
+    /// Whether it is in the archive and not in the queue.
+    pub archived: bool,
 }
 
 impl JobView {
-    pub(super) fn of(queue: &Queue, job: &Job) -> Self {
+    /// Of a job in the queue. What leaves the master is without secrets.
+    pub(super) fn of(queue: &Queue, job: &Job, registry: &Registry) -> Self {
         Self {
             status: queue.status(job),
             op_status: (0..job.ops.len()).map(|op| queue.op_status(job, op)).collect(),
             priority: job.priority(),
-            job: job.clone(),
+            archived: false,
+            job: registry.secrets().redacted(job.clone()),
         }
     }
 
-    /// Of a job that has ended, wherever it is.
-    pub(super) fn of_ended(job: Job) -> Self {
+    /// Of a job in the archive. It went in there without secrets; what became one since is
+    /// taken out here.
+    pub(super) fn of_archived(job: Job, registry: &Registry) -> Self {
         let op_status = job.ops.iter().filter_map(|op| Some(op.outcome()?.status())).collect();
-        Self { status: job.status(), op_status, priority: job.priority(), job }
+        let (status, priority) = (job.status(), job.priority());
+        Self { status, op_status, priority, archived: true, job: registry.secrets().redacted(job) }
     }
 }
 

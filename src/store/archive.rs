@@ -4,6 +4,8 @@
 //! only grows: what a crash tore stays in it and is passed over, because whoever was told that a
 //! job is archived was told after it was durable. Format: `design/log.md`.
 
+mod visit;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};

@@ -146,3 +146,36 @@ fn a_file_under_another_name_is_refused() {
     let error = archive(&disk).put(&[job(2, 1)]).unwrap_err();
     assert!(error.to_string().contains("the name of another file"), "{error}");
 }
+
+fn visited(disk: &SimDisk, from: u64) -> Vec<u64> {
+    let mut ids = Vec::new();
+    let from = JobId::new(from).unwrap();
+    let each = &mut |found: Job| {
+        assert_eq!(found, job(found.id.get(), 10));
+        ids.push(found.id.get());
+        Ok(())
+    };
+    archive(disk).visit(from, each).unwrap();
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn all_jobs_of_a_file_are_visited_once_and_damage_hides_no_others() {
+    let disk = SimDisk::default();
+    let archive = archive(&disk);
+    archive.put(&[5, 7, 999, 1000].map(|id| job(id, 10))).unwrap();
+    archive.put(&[job(5, 10)]).unwrap();
+    assert_eq!(visited(&disk, 1), [5, 7, 999], "a job that was put in twice is visited once");
+    assert_eq!(visited(&disk, 1234), [1000]);
+    assert_eq!(visited(&disk, 5000), [0; 0]);
+    assert_eq!(Archive::together(JobId::new(1000).unwrap()).get(), 1999);
+    let first = name(0, 0);
+    let middle = disk.content(&first).len() / 2;
+    disk.edit(&first, |bytes| bytes[middle] ^= 0xff);
+    let left = visited(&disk, 1);
+    assert!(left.len() >= 2 && left.contains(&5), "{left:?}");
+    let refused =
+        archive.visit(JobId::FIRST, &mut |_| Err(crate::vocabulary::Error::invalid("no")));
+    assert_eq!(refused.unwrap_err().to_string(), "no", "who visits can stop");
+}

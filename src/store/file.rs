@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// The permissions of every file in a state directory.
-pub(crate) const FILE_MODE: u32 = 0o640;
+pub(crate) const FILE_MODE: u32 = 0o600;
 
 /// One directory of files.
 pub(crate) trait Directory: Send + Sync {

@@ -2,12 +2,15 @@
 #![cfg(all(feature = "cli", not(loom)))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
+mod archive;
 mod cli;
+mod conformance;
 mod explain;
 mod life;
 mod naming;
 mod process;
-mod recordings;
+mod soak;
 mod stats;
 #[path = "../support/mod.rs"]
 mod support;

@@ -10,7 +10,10 @@ use std::time::Duration;
 
 use lockmaster::engine::locks::{Holder, LockReport, Mode, OwnerId, Wanter};
 use lockmaster::interfaces::luxi::{Decoder, Server, ServerHandle, ServerLimits, Service};
-use lockmaster::runtime::{Answer, CancelAnswer, Explanation, JobView, LockOverview, Stats, Why};
+use lockmaster::runtime::{
+    Answer, AutoArchived, CancelAnswer, ConfigWriter, Explanation, JobView, LockOverview, Stats,
+    Why,
+};
 use lockmaster::vocabulary::{
     Error, ErrorKind, FeedbackEntry, FeedbackKind, FeedbackLog, Job, JobId, JobOp, NewJob,
     Priority, Status, Timestamp,
@@ -27,16 +30,50 @@ struct State {
     hold: bool,
     drained: bool,
     registrations: u64,
+    given_out: u64,
+    archived: BTreeMap<JobId, JobView>,
+    /// Whether looking into the archive waits.
+    closed_archive: bool,
 }
 
 /// The queue.
-#[derive(Default)]
 pub(crate) struct Fake {
     state: Mutex<State>,
     changed: Condvar,
+    config: ConfigWriter,
 }
 
 impl Fake {
+    fn new() -> Self {
+        let config = ConfigWriter::in_memory();
+        Self { state: Mutex::default(), changed: Condvar::new(), config }
+    }
+
+    /// Moves those jobs into the archive; how many.
+    fn move_out(&self, which: impl Fn(&JobView) -> bool) -> usize {
+        let mut state = self.state();
+        let (out, rest): (BTreeMap<_, _>, _) =
+            std::mem::take(&mut state.jobs).into_iter().partition(|(_, view)| which(view));
+        let count = out.len();
+        state.jobs = rest;
+        let archived = |(id, view)| (id, JobView { archived: true, ..view });
+        state.archived.extend(out.into_iter().map(archived));
+        count
+    }
+
+    /// Makes whoever looks into the archive wait, or lets them go on.
+    pub(crate) fn close_archive(&self, closed: bool) {
+        self.state().closed_archive = closed;
+        self.changed.notify_all();
+    }
+
+    /// Moves a job into the archive, and tells who watches it.
+    pub(crate) fn archive_and_tell(&self, id: u64) {
+        let id = JobId::new(id).expect("job ids start at 1");
+        self.move_out(|view| view.job.id == id);
+        self.tell(id);
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test thread panics while it holds this")
     }
@@ -77,6 +114,14 @@ impl Fake {
         });
     }
 
+    /// Ends a job; nobody is told.
+    pub(crate) fn end_unnoticed(&self, id: u64) {
+        let id = JobId::new(id).expect("job ids start at 1");
+        let mut state = self.state();
+        let view = state.jobs.get_mut(&id).expect("the test has submitted the job");
+        view.status = Status::Success;
+    }
+
     /// Adds a line to a job's feedback log.
     pub(crate) fn say(&self, id: u64, text: &str) {
         self.change(id, |view| {
@@ -89,8 +134,12 @@ impl Fake {
 
     fn change(&self, id: u64, change: impl FnOnce(&mut JobView)) {
         let id = JobId::new(id).expect("job ids start at 1");
+        change(self.state().jobs.get_mut(&id).expect("the test has submitted the job"));
+        self.tell(id);
+    }
+
+    fn tell(&self, id: JobId) {
         let mut state = self.state();
-        change(state.jobs.get_mut(&id).expect("the test has submitted the job"));
         let (due, rest) = std::mem::take(&mut state.watched).into_iter().partition(|w| w.0 == id);
         state.watched = rest;
         drop(state);
@@ -111,7 +160,8 @@ fn view(id: JobId, new: NewJob) -> JobView {
         origin: None,
         terms: new.terms,
     };
-    JobView { job, status: Status::Queued, op_status, priority: Priority::NORMAL }
+    let (status, priority) = (Status::Queued, Priority::NORMAL);
+    JobView { job, status, op_status, priority, archived: false }
 }
 
 impl Service for Fake {
@@ -130,10 +180,11 @@ impl Service for Fake {
             return Err(Error::invalid("unknown opcode OP_NO_SUCH").hint("there is OP_X"));
         }
         let mut state = self.state();
-        let first = JobId::FIRST.plus(state.jobs.len() as u64);
+        let first = JobId::FIRST.plus(state.given_out);
         let ids: Vec<JobId> = (0..jobs.len() as u64).map(|by| first.plus(by)).collect();
         let views = jobs.into_iter().zip(&ids).map(|(job, id)| (*id, view(*id, job)));
         state.jobs.extend(views);
+        state.given_out += ids.len() as u64;
         Ok(Answer { value: ids, position: 1 })
     }
 
@@ -161,8 +212,58 @@ impl Service for Fake {
         self.state().jobs.get(&id).cloned().map(|value| Answer { value, position: 1 })
     }
 
-    fn jobs(&self) -> Answer<Vec<JobView>> {
-        Answer { value: self.state().jobs.values().cloned().collect(), position: 1 }
+    fn jobs_after(&self, after: Option<JobId>) -> Answer<Vec<JobView>> {
+        let state = self.state();
+        let jobs = state.jobs.values().filter(|view| after.is_none_or(|after| view.job.id > after));
+        // Few at a time, so that tests have several pieces.
+        Answer { value: jobs.take(3).cloned().collect(), position: 1 }
+    }
+
+    fn last_id(&self) -> Option<JobId> {
+        JobId::new(self.state().given_out)
+    }
+
+    fn archived(&self, id: JobId) -> Result<Option<JobView>, Error> {
+        let mut state = self.state();
+        while state.closed_archive {
+            self.changed.notify_all();
+            state = self.changed.wait(state).expect("no test thread panics while it holds this");
+        }
+        Ok(state.archived.get(&id).cloned())
+    }
+
+    fn archived_together(&self, id: JobId) -> JobId {
+        id.plus(1 - id.get() % 2)
+    }
+
+    fn archived_from(
+        &self,
+        from: JobId,
+        each: &mut dyn FnMut(JobView) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let to = self.archived_together(from);
+        let found: Vec<JobView> =
+            self.state().archived.range(from..=to).map(|(_, view)| view.clone()).collect();
+        found.into_iter().rev().try_for_each(each)
+    }
+
+    fn archive(&self, id: JobId) -> Result<Answer<bool>, Error> {
+        let moved = self.move_out(|view| view.job.id == id);
+        let missing = || Error::new(ErrorKind::NotFound, "no such job");
+        (moved > 0).then_some(Answer { value: true, position: 1 }).ok_or_else(missing)
+    }
+
+    fn auto_archive(
+        &self,
+        older_than: Duration,
+        _budget: Duration,
+    ) -> Result<Answer<AutoArchived>, Error> {
+        let archived = self.move_out(|view| view.status.is_final() && older_than.is_zero());
+        Ok(Answer { value: AutoArchived { archived, left: 0 }, position: 1 })
+    }
+
+    fn config(&self) -> &ConfigWriter {
+        &self.config
     }
 
     fn progress(&self, id: JobId, after: u64) -> Option<Answer<(Status, Vec<FeedbackEntry>)>> {
@@ -230,7 +331,7 @@ impl Served {
     pub(crate) fn with(set: impl FnOnce(&mut ServerLimits)) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let path = directory.path().join("socket");
-        let queue = Arc::new(Fake::default());
+        let queue = Arc::new(Fake::new());
         let mut limits = ServerLimits::default();
         set(&mut limits);
         let service: Arc<dyn Service> = Arc::<Fake>::clone(&queue);

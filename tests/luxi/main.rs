@@ -3,5 +3,6 @@
 
 mod fake;
 mod fuzz;
+mod lists;
 mod recorded;
 mod served;

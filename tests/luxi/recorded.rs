@@ -92,8 +92,8 @@ const PROBES: [(&str, &str, bool); 18] = [
         false,
     ),
     (
-        r#"{"method": "ArchiveJob", "args": [47]}"#,
-        r#"["GenericError",["Luxi call 'ArchiveJob' is not supported by lockmasterd"]]"#,
+        r#"{"method": "MasterFailover", "args": []}"#,
+        r#"["GenericError",["Luxi call 'MasterFailover' is not supported by lockmasterd"]]"#,
         true,
     ),
 ];

@@ -8,6 +8,8 @@ use std::time::Duration;
 use lockmaster::interfaces::luxi::Client;
 use lockmaster::vocabulary::{ErrorKind, JobId, JobRef, NewJob, OpCode, OpId, Params, Status};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::fake::{Served, request};
 
 #[test]
@@ -111,15 +113,47 @@ fn a_client_that_has_said_all_is_still_answered() {
 }
 
 #[test]
-fn hundreds_of_idle_connections_stand_in_nobodys_way() {
+fn thousands_of_idle_connections_stand_in_nobodys_way() {
     let served = Served::new();
-    let mut idle: Vec<_> = (0..500).map(|_| served.connect()).collect();
+    let mut idle: Vec<_> = (0..idle_clients()).map(|_| served.connect()).collect();
     let mut client = served.connect();
     client.submit();
-    let answer = client.call("QueryJobs", r#"[null,["id"]]"#);
+    let answer = client.call("QueryJobs", r#"[[1],["id"]]"#);
     assert_eq!(answer, r#"{"success":true,"result":[[1]]}"#);
     for (n, client) in idle.iter_mut().enumerate() {
         assert_eq!(client.call("QueryJobs", r#"[[1],["id"]]"#), answer, "client {n}");
+    }
+}
+
+/// Four thousand, or as many as this process may have, both of whose ends it holds.
+fn idle_clients() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).unwrap();
+    let most = limit.maximum.map_or(usize::MAX, |most| usize::try_from(most).unwrap());
+    4_000.min(most.saturating_sub(1_000) / 2)
+}
+
+#[test]
+fn who_sends_on_while_an_answer_is_due_is_not_read() {
+    let served = Served::new();
+    served.queue.hold_durable(true);
+    let mut client = served.connect();
+    client.send(&request("SubmitJob", r#"[[{"OP_ID":"OP_X","reason":[]}]]"#));
+    served.queue.wait_for_held();
+    client.stream.set_nonblocking(true).unwrap();
+    let more = request("QueryJobs", r#"[[1],["id"]]"#);
+    let mut sent = 0;
+    while client.stream.write_all(more.as_bytes()).is_ok() {
+        sent += 1;
+        assert!(sent * more.len() < 64 << 20, "the server reads what it cannot answer");
+    }
+    assert!(served.connect().call("PickupJob", "[1]").contains("internal use only"));
+    client.stream.set_nonblocking(false).unwrap();
+    served.queue.hold_durable(false);
+    assert_eq!(client.receive().unwrap(), r#"{"success":true,"result":1}"#);
+    for n in 0..sent {
+        assert_eq!(client.receive().unwrap(), r#"{"success":true,"result":[[1]]}"#, "{n}");
     }
 }
 

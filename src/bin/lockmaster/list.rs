@@ -51,6 +51,10 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "[-]FIELD", allow_hyphen_values = true, value_parser = sorting)]
     sort: Option<Sorting>,
 
+    /// Archived jobs too; says of each whether it is archived
+    #[arg(long)]
+    archived: bool,
+
     /// Print JSON: a list of objects
     #[arg(long)]
     json: bool,
@@ -76,7 +80,10 @@ fn sorting(text: &str) -> Result<Sorting, String> {
 
 /// Runs the verb.
 pub(crate) fn run(args: &ListArgs) -> Result<ExitCode, Error> {
-    let fields: Vec<&str> = args.fields.iter().map(String::as_str).collect();
+    let mut fields: Vec<&str> = args.fields.iter().map(String::as_str).collect();
+    if args.archived && !fields.contains(&"archived") {
+        fields.push("archived");
+    }
     let jobs = wanted(args, &mut args.daemon.connect()?, &fields)?;
     match args.json {
         true => output::print_json(&jobs.iter().map(|job| only(job, &fields)).collect())?,

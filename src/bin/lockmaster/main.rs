@@ -1,5 +1,6 @@
 //! `lockmaster`: the command line. One file per verb.
 
+mod archive;
 mod bench;
 mod cancel;
 mod check;
@@ -60,6 +61,7 @@ enum Verb {
     Why(why::WhyArgs),
     Check(check::CheckArgs),
     Locks(locks::LocksArgs),
+    Archive(archive::ArchiveArgs),
     Timeline(timeline::TimelineArgs),
     Stats(stats::StatsArgs),
     Drain(drain::DrainArgs),
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Verb::Why(args) => why::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Locks(args) => locks::run(&args),
+        Verb::Archive(args) => archive::run(&args),
         Verb::Timeline(args) => timeline::run(&args),
         Verb::Stats(args) => stats::run(&args),
         Verb::Drain(args) => drain::run(&args),

@@ -3,9 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use lockmaster::interfaces::catalogue::Catalogue;
+use lockmaster::interfaces::luxi::Access;
 use lockmaster::runtime::Limits;
 use lockmaster::vocabulary::{Error, Hierarchy};
 use serde::Deserialize;
+
+use crate::access::ConfiguredAccess;
 
 /// What a configuration file can say. Everything has a default.
 #[derive(Debug, Default, Deserialize)]
@@ -24,6 +27,8 @@ pub(crate) struct Config {
     workers: Option<usize>,
     #[serde(default)]
     limits: ConfiguredLimits,
+    #[serde(default)]
+    access: ConfiguredAccess,
     /// Where the file is.
     #[serde(skip)]
     directory: PathBuf,
@@ -62,7 +67,13 @@ impl Config {
         if self.workers.is_some_and(|workers| !(1..=1000).contains(&workers)) {
             return Err(Error::invalid("workers has to be 1 to 1000"));
         }
+        self.access()?.check()?;
         self.hierarchy().map(|_| ())
+    }
+
+    /// Who may connect, and who may do what.
+    pub(crate) fn access(&self) -> Result<Access, Error> {
+        self.access.resolved()
     }
 
     /// The levels of locks; Ganeti's where the file says nothing.

@@ -55,7 +55,8 @@ pub(crate) fn run(arguments: &Arguments, config: &Config) -> Result<(), Error> {
     watch_log(&master, sender.clone());
     let service: Arc<dyn Service> = Arc::<Master>::clone(&master);
     show_metrics(&master, arguments.metrics)?;
-    let server = Server::bind(&arguments.socket, service, ServerLimits::default())?;
+    let limits = ServerLimits::default();
+    let server = Server::bind_for(&arguments.socket, service, limits, config.access()?)?;
     let handle = server.handle();
     spawn("luxi", sender.clone(), move || Event::Unserved(server.run()))?;
     let (socket, state) = (arguments.socket.display(), arguments.state_dir.display());

@@ -1,5 +1,6 @@
 //! `lockmasterd`: the daemon that keeps a queue, runs its jobs, and answers LUXI.
 
+mod access;
 mod arguments;
 mod config;
 mod daemon;

@@ -54,7 +54,8 @@ impl Queue {
         found
     }
 
-    pub(super) fn after(&self, after: Option<JobId>) -> impl Iterator<Item = (&JobId, &Job)> {
+    /// The jobs with an id above that one, by id; all where there is none.
+    pub fn after(&self, after: Option<JobId>) -> impl Iterator<Item = (&JobId, &Job)> {
         self.jobs.range(after.map_or(JobId::FIRST, |after| after.plus(1))..)
     }
 
@@ -81,6 +82,12 @@ impl Queue {
             }
         }
         records
+    }
+
+    /// The id that the next job gets.
+    #[must_use]
+    pub const fn next_id(&self) -> JobId {
+        self.next_id
     }
 
     /// Whether there was a job of that id that is archived by now.

@@ -72,6 +72,14 @@ fn check_field(template: &Template, field: &Field, parameters: &Parameters) -> R
     Ok(())
 }
 
+/// Whether a template says what a secret is.
+pub(super) fn tells_a_secret(template: &Template, parameters: &Parameters) -> bool {
+    template.pieces().iter().any(|piece| match piece {
+        Piece::Field(field) => parameter_of(field, parameters).is_some_and(Parameter::is_secret),
+        Piece::Literal(_) => false,
+    })
+}
+
 fn parameter_of<'p>(field: &Field, parameters: &'p Parameters) -> Option<&'p Parameter> {
     parameters.get(&**field.path.first()?)
 }
@@ -125,7 +133,8 @@ fn check_part(
     let Some(parameter) = parameter_of(field, parameters) else { return Ok(()) };
     let refuse = |why: String, hint: &str| {
         let written = &field.written;
-        Err(Error::invalid(format!("the parameter {written:?} is {text:?}, {why}")).hint(hint))
+        let shown = if parameter.secret { "a secret".to_owned() } else { format!("{text:?}") };
+        Err(Error::invalid(format!("the parameter {written:?} is {shown}, {why}")).hint(hint))
     };
     if before.is_empty() && text.starts_with('-') && !parameter.may_start_with_dash {
         return refuse(

@@ -26,7 +26,9 @@ pub(crate) fn read_positive(at: Located<'_>) -> Result<Duration, Error> {
     }
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// The duration that people write so; none where it is no duration, or one above a year.
+#[must_use]
+pub fn parse(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;

@@ -129,6 +129,9 @@ fn read_mode(at: Located<'_>) -> Result<LockMode, Error> {
 
 fn read_name(at: Located<'_>, parameters: &Parameters) -> Result<Template, Error> {
     let template = argument::read(at, parameters)?;
+    if argument::tells_a_secret(&template, parameters) {
+        return Err(at.error("the name of a lock, which all can see, holds a secret parameter"));
+    }
     if let Some(literal) = template.as_literal() {
         LockName::new(&literal).map_err(|error| at.error(error.to_string()))?;
     }

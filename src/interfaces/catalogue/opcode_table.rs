@@ -85,6 +85,12 @@ impl CommandOp {
         self.summary.as_deref()
     }
 
+    /// The names of the parameters that nobody is to be told.
+    pub(super) fn secrets(&self) -> Vec<String> {
+        let secret = self.parameters().filter(|(_, parameter)| parameter.is_secret());
+        secret.map(|(name, _)| name.to_owned()).collect()
+    }
+
     /// Its parameters by name.
     pub fn parameters(&self) -> impl Iterator<Item = (&str, &Parameter)> {
         self.parameters.iter().map(|(name, parameter)| (&**name, parameter))

@@ -6,8 +6,17 @@ use serde_json::Value;
 use super::super::located::{Fields, Located, did_you_mean};
 use crate::vocabulary::Error;
 
-const FIELDS: [&str; 8] =
-    ["type", "summary", "required", "default", "pattern", "min", "max", "may_start_with_dash"];
+const FIELDS: [&str; 9] = [
+    "type",
+    "summary",
+    "required",
+    "default",
+    "pattern",
+    "min",
+    "max",
+    "may_start_with_dash",
+    "secret",
+];
 /// What a compiled pattern may take, in bytes.
 const PATTERN_BYTES: usize = 1 << 20;
 /// The longest text taken, in bytes: an argument cannot be longer on Linux.
@@ -85,6 +94,7 @@ pub struct Parameter {
     pub(super) required: bool,
     pub(super) default: Option<Value>,
     pub(super) may_start_with_dash: bool,
+    pub(super) secret: bool,
     pattern: Option<(String, Regex)>,
     min: Option<f64>,
     max: Option<f64>,
@@ -121,6 +131,7 @@ impl Parameter {
             required: true,
             default: None,
             may_start_with_dash: false,
+            secret: false,
             pattern: None,
             min: None,
             max: None,
@@ -141,10 +152,19 @@ impl Parameter {
         if let Some(dash) = fields.get("may_start_with_dash") {
             self.may_start_with_dash = dash.boolean()?;
         }
+        if let Some(secret) = fields.get("secret") {
+            self.secret = secret.boolean()?;
+        }
         if let Some(pattern) = fields.get("pattern") {
             self.pattern = Some(read_pattern(pattern, self.kind)?);
         }
         Ok(())
+    }
+
+    /// Whether nobody is to be told its values.
+    #[must_use]
+    pub const fn is_secret(&self) -> bool {
+        self.secret
     }
 
     /// What values it takes.
@@ -180,8 +200,17 @@ impl Parameter {
     ///
     /// # Errors
     ///
-    /// `Invalid`, naming the parameter, what was expected and what was found.
+    /// `Invalid`, naming the parameter, what was expected and, unless it is a secret, what was
+    /// found.
     pub fn check(&self, name: &str, value: &Value) -> Result<(), Error> {
+        self.check_openly(name, value).map_err(|error| match self.secret {
+            true => Error::invalid(format!("the parameter {name:?} has a value that is not taken"))
+                .hint("it is a secret: more is not said"),
+            false => error,
+        })
+    }
+
+    fn check_openly(&self, name: &str, value: &Value) -> Result<(), Error> {
         let refuse = |why: String| Err(Error::invalid(format!("the parameter {name:?} {why}")));
         match (self.kind, value) {
             (_, Value::Null) if self.may_be_absent() => Ok(()),
@@ -286,6 +315,15 @@ mod tests {
             let error = parameter.check("p", &bad).unwrap_err().to_string();
             assert!(error.starts_with("the parameter \"p\" "), "{error}");
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_secret_is_not_said() {
+        let parameter = parameter(r#"{ type = "string", pattern = "a+", secret = true }"#).unwrap();
+        assert!(parameter.is_secret());
+        let error = parameter.check("p", &json!("hunter2")).unwrap_err();
+        let said = format!("{error} {:?}", error.hint_text());
+        assert!(!said.contains("hunter2") && said.contains("\"p\""), "{said}");
     }
 
     #[test]

@@ -166,6 +166,32 @@ impl Client {
         self.call("ChangeJobPriority", &json!([id, priority.get()]))
     }
 
+    /// Moves a job that has ended into the archive: whether it was moved, which it is not where it
+    /// has not ended, was archived before or never was.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn archive(&mut self, id: JobId) -> Result<bool, Error> {
+        self.call("ArchiveJob", &json!([id]))
+    }
+
+    /// Moves all jobs into the archive that ended at least so long ago (to the second). How many
+    /// were moved, and how many there was no time to look at; `budget` is a minute and a half at
+    /// most.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn auto_archive(
+        &mut self,
+        older_than: Duration,
+        budget: Duration,
+    ) -> Result<(u64, u64), Error> {
+        let (age, budget) = (older_than.as_secs(), budget.as_secs());
+        self.call("AutoArchiveJobs", &json!([age, budget]))
+    }
+
     /// Lets the daemon accept no more jobs, or accept them again.
     ///
     /// # Errors
@@ -213,7 +239,7 @@ impl Client {
     }
 
     /// Waits until a job differs from `known`, has feedback after the serial `after`, or is
-    /// final; a minute at most.
+    /// final, which an archived one is; a minute at most.
     ///
     /// # Errors
     ///
@@ -228,11 +254,22 @@ impl Client {
         struct Answer((Status,), Vec<(u64, (i64, i64), String, Value)>);
         let known = known.map(|status| [status]);
         let args = json!([id, ["status"], known, after, WAIT_SECONDS]);
-        let answer = self.call("WaitForJobChange", &args);
-        let Answer((status,), log) = answer.map_err(|error| match error.kind() {
-            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, format!("there is no job {id}")),
-            _ => error,
-        })?;
+        match self.call("WaitForJobChange", &args) {
+            Ok(Answer((status,), log)) => Ok(Change { status, log }),
+            Err(error) if error.kind() == ErrorKind::NotFound => self.archived(id, after),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The last that was new about an archived job.
+    fn archived(&mut self, id: JobId, after: u64) -> Result<Change, Error> {
+        type Logs = Option<Vec<Vec<(u64, (i64, i64), String, Value)>>>;
+        let args = json!([[id], ["status", "oplog"]]);
+        let [(status, logs)]: [(Option<Status>, Logs); 1] = self.call("QueryJobs", &args)?;
+        let missing = || Error::new(ErrorKind::NotFound, format!("there is no job {id}"));
+        let (status, logs) = (status.ok_or_else(missing)?, logs.unwrap_or_default());
+        let mut log: Vec<_> = logs.into_iter().flatten().filter(|line| line.0 > after).collect();
+        log.sort_by_key(|line| line.0);
         Ok(Change { status, log })
     }
 }

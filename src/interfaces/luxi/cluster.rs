@@ -3,10 +3,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::message::{Failure, Request};
-use super::methods::{Peer, Reply};
+use super::errand::{Errand, Held, Lane};
+use super::message::{Failure, Request, success};
+use super::methods::Reply;
+use super::peer::Peer;
 use super::service::Service;
 use crate::runtime::Answer;
+use crate::vocabulary::{Error, ErrorKind};
 
 /// What stands for the cluster, and for the machine the daemon runs on.
 const CLUSTER: &str = "lockmaster";
@@ -18,10 +21,12 @@ const PROTOCOL: u32 = 3_000_000;
 pub(super) fn config_values(service: &dyn Service, request: &Request) -> Result<Reply, Failure> {
     let (names,): (Vec<String>,) = request.args()?;
     let Answer { value: drained, position } = service.is_drained();
+    let config = service.config().read();
     let value = |name: &String| match name.as_str() {
         "cluster_name" => json!(CLUSTER),
         "master_node" => json!(MASTER_NODE),
         "drain_flag" => json!(drained),
+        "watcher_pause" => pause_of(&config.value),
         _ => Value::Null,
     };
     Ok(Reply::of(&names.iter().map(value).collect(), position))
@@ -35,19 +40,39 @@ pub(super) fn set_drain_flag(
 ) -> Result<Reply, Failure> {
     let (drained,): (bool,) = request.args()?;
     let answer = service.set_drained(drained)?;
-    tracing::info!(uid = peer.uid, pid = peer.pid, drained, "drain flag");
+    peer.did("SetDrainFlag", &json!({ "drained": drained }));
     Ok(Reply::of(&json!(true), answer.position))
 }
 
-/// `SetWatcherPause`: `[until]`. There is no watcher, so there is nothing to pause.
-pub(super) fn set_watcher_pause(request: &Request) -> Result<Reply, Failure> {
+/// The key of the configuration that keeps until when watchers are to pause.
+const WATCHER_PAUSE: &str = "watcher_pause";
+
+/// `SetWatcherPause`: `[until]`, in seconds of the clock, or null. There is no watcher here; it is
+/// kept for those who ask, also over a restart.
+pub(super) fn set_watcher_pause(peer: Peer, request: &Request) -> Result<Reply, Failure> {
     let (until,): (Option<f64>,) = request.args()?;
-    match until {
-        None => Ok(Reply::of(&Value::Null, 0)),
-        Some(_) => {
-            Err(Failure::exception("GenericError", "lockmasterd has no watcher to be paused"))
-        }
-    }
+    Ok(Reply::Errand(Errand::new(Lane::Writing, move |desk| {
+        desk.service.config().update(None, |config| {
+            let config = config.as_object_mut().ok_or_else(not_an_object)?;
+            match until {
+                Some(until) => config.insert(WATCHER_PAUSE.to_owned(), json!(until)),
+                None => config.remove(WATCHER_PAUSE),
+            };
+            Ok(())
+        })?;
+        peer.did("SetWatcherPause", &json!({ "until": until }));
+        Ok(Held { answer: success(&until), position: 0 })
+    })))
+}
+
+fn not_an_object() -> Error {
+    Error::new(ErrorKind::Refused, "the configuration is not an object")
+}
+
+/// Until when watchers are to pause, in whole seconds as Ganeti has it.
+#[expect(clippy::cast_possible_truncation, reason = "a float that is too large is cut")]
+fn pause_of(config: &Value) -> Value {
+    config[WATCHER_PAUSE].as_f64().map_or(Value::Null, |until| json!(until as i64))
 }
 
 /// `QueryClusterInfo`: the keys that `gnt-cluster info` and `version` look at.

@@ -1,12 +1,13 @@
 //! One client: its bytes in, its bytes out, and the one request that is in flight.
 
 use std::io::{ErrorKind, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
 
 use super::frame::{Decoder, FrameTooLong};
-use super::methods::Peer;
+use super::peer::{Peer, Rights};
 use super::watch::Watch;
 
 /// What a connection waits for beside the socket.
@@ -16,6 +17,8 @@ pub(super) enum State {
     Idle,
     /// This answer waits for the disk.
     Held(Vec<u8>),
+    /// Another thread does it. It is told that nobody waits any more by the drop of `_client`.
+    Away { bytes: usize, _client: Arc<()> },
     /// The job has to change.
     Watching { watch: Watch, registration: u64 },
 }
@@ -39,6 +42,7 @@ pub(super) enum Filled {
 pub(super) struct Connection {
     pub(super) stream: UnixStream,
     pub(super) peer: Peer,
+    pub(super) rights: Rights,
     pub(super) state: State,
     /// Counts the requests: news about earlier ones are stale.
     pub(super) request: u64,
@@ -58,10 +62,16 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(stream: UnixStream, peer: Peer, max_bytes: usize, now: Instant) -> Self {
+    pub(super) fn new(
+        stream: UnixStream,
+        (peer, rights): (Peer, Rights),
+        max_bytes: usize,
+        now: Instant,
+    ) -> Self {
         Self {
             stream,
             peer,
+            rights,
             state: State::Idle,
             request: 0,
             closing: false,
@@ -136,13 +146,17 @@ impl Connection {
         match &self.state {
             _ if self.has_output() => Some(self.progress + stall),
             State::Watching { watch, .. } => Some(watch.deadline()),
-            State::Idle | State::Held(_) => None,
+            State::Idle | State::Held(_) | State::Away { .. } => None,
         }
     }
 
     /// How much it holds in memory.
     pub(super) fn held_bytes(&self) -> usize {
-        let answer = if let State::Held(answer) = &self.state { answer.len() } else { 0 };
-        answer + self.output.len() + self.decoder.held_bytes()
+        let in_flight = match &self.state {
+            State::Held(answer) => answer.len(),
+            State::Away { bytes, .. } => *bytes,
+            State::Idle | State::Watching { .. } => 0,
+        };
+        in_flight + self.output.len() + self.decoder.held_bytes()
     }
 }

@@ -114,7 +114,7 @@ impl Field {
             Self::Id => json!(job.id),
             Self::Status => json!(view.status),
             Self::Priority => json!(view.priority.get()),
-            Self::Archived => json!(false),
+            Self::Archived => json!(view.archived),
             Self::Ops => ops().enumerate().map(|(index, op)| echo(job, index, op)).collect(),
             Self::OpResult => ops().map(|op| op.outcome().map_or(Value::Null, result)).collect(),
             Self::OpStatus => json!(view.op_status),

@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::Sender;
 use mio::Waker;
 
+use super::errand::Held;
+use super::message::Failure;
+
 /// News for the event loop.
 #[derive(Debug)]
 pub(super) enum News {
     /// What a request waited for is on disk, or never will be.
     Durable { token: usize, request: u64, failed: Option<String> },
+    /// What another thread did for a request.
+    Done { token: usize, request: u64, outcome: Result<Held, Failure> },
     /// The job that a request watches has changed.
     Changed { token: usize, request: u64 },
     /// The server is to stop.

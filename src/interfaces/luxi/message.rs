@@ -50,8 +50,18 @@ impl Request {
 
     /// luxid's sentence about arguments that it cannot use.
     pub(super) fn misfit(&self, why: impl fmt::Display) -> Failure {
-        let echo: String = self.args.get().chars().take(ECHO_CHARS).collect();
+        let echo = self.echo();
         Failure::parse(format!("Cannot convert value '{echo}', error: {why}"))
+    }
+
+    fn echo(&self) -> String {
+        self.args.get().chars().take(ECHO_CHARS).collect()
+    }
+
+    /// The same where two forms of arguments were tried, the second of them a single one.
+    pub(super) fn misfit_of_both(&self, why: impl fmt::Display) -> Failure {
+        let echo = self.echo();
+        self.misfit(format!("{why}; Cannot convert value '{echo}', error: Unable to read 1 tuple"))
     }
 
     /// A request as bytes, its end included.
@@ -141,11 +151,17 @@ impl Failure {
     /// The same, led by where it happened.
     pub(super) fn within(self, method: &str) -> Self {
         match self {
-            Self::Parse(text) => {
-                let cause = text.strip_prefix("Failed to parse request: ").unwrap_or(&text);
-                Self::parse(format!("{method}: {cause}"))
-            }
+            Self::Parse(_) => Self::parse(format!("{method}: {}", self.cause())),
             exception @ Self::Exception { .. } => exception,
+        }
+    }
+
+    /// What luxid's sentence about a request that cannot be read says after its beginning; the
+    /// name of an exception.
+    pub(super) fn cause(&self) -> &str {
+        match self {
+            Self::Parse(text) => text.strip_prefix("Failed to parse request: ").unwrap_or(text),
+            Self::Exception { name, .. } => name,
         }
     }
 
@@ -153,6 +169,14 @@ impl Failure {
     pub(super) fn exception(name: &str, message: impl Into<String>) -> Self {
         let args = vec![Value::String(message.into())];
         Self::Exception { name: name.to_owned(), args, hint: None }
+    }
+
+    /// The same with what to do about it.
+    pub(super) fn with_hint(mut self, text: &str) -> Self {
+        if let Self::Exception { hint, .. } = &mut self {
+            *hint = Some(text.to_owned());
+        }
+        self
     }
 
     /// The prerequisites do not hold, with Ganeti's code for wrong input.
@@ -234,35 +258,6 @@ struct Reply<'a, T: ?Sized> {
 /// The answer with that result as bytes, its end included.
 pub(super) fn success(result: &impl Serialize) -> Vec<u8> {
     ended(&Reply { success: true, result, hint: None })
-}
-
-/// The answer with those rows as its result, its end included. Takes them one after the other:
-/// rows of a hundred thousand jobs are much larger as values than as bytes.
-pub(super) fn success_of_rows(rows: impl Iterator<Item = Value>) -> Vec<u8> {
-    let mut bytes = br#"{"success":true,"result":["#.to_vec();
-    write_list(&mut bytes, rows);
-    bytes.extend_from_slice(b"]}");
-    bytes.push(END);
-    bytes
-}
-
-/// The same with a table of those fields and rows as its result.
-pub(super) fn success_of_table(fields: &[Value], rows: impl Iterator<Item = Value>) -> Vec<u8> {
-    let mut bytes = br#"{"success":true,"result":{"fields":["#.to_vec();
-    write_list(&mut bytes, fields.iter().cloned());
-    bytes.extend_from_slice(br#"],"data":["#);
-    write_list(&mut bytes, rows);
-    bytes.extend_from_slice(b"]}}");
-    bytes.push(END);
-    bytes
-}
-
-fn write_list(bytes: &mut Vec<u8>, entries: impl Iterator<Item = Value>) {
-    for (place, entry) in entries.enumerate() {
-        bytes.extend_from_slice(if place == 0 { b"" } else { b"," });
-        // Writing JSON values to memory cannot fail.
-        let _ = serde_json::to_writer(&mut *bytes, &entry);
-    }
 }
 
 fn ended(message: &impl Serialize) -> Vec<u8> {

@@ -1,27 +1,33 @@
 //! What each method does: reads its arguments, asks the service, words the answer.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::archiving;
 use super::cluster;
+use super::errand::{Desk, Errand, Held, Lane};
 use super::explain::{explanation_to_json, locks_to_json};
 use super::fields::Field;
-use super::message::{Failure, Object, Request, success, success_of_rows};
-use super::opcode::{Dialect, Terms, from_wire, number};
+use super::message::{Failure, Request, success};
+use super::opcode::number;
+use super::peer::{Peer, Rights};
 use super::query::{query, query_fields};
+use super::rows::{Rows, row};
+use super::select::{self, Found, Selection};
 use super::service::Service;
 use super::stats::stats_to_json;
+use super::submit;
 use super::watch::Watch;
 use crate::interfaces::metrics::prometheus;
-use crate::runtime::{Answer, CancelAnswer, JobView};
-use crate::vocabulary::{Error, ErrorKind, JobId, NewJob, Priority};
+use crate::runtime::{Answer, CancelAnswer};
+use crate::vocabulary::{Error, ErrorKind, JobId, Priority};
+
+/// What who may only ask can do about it.
+const ASK_FOR_RIGHTS: &str = "the daemon's configuration says who may, in its table access";
 
 /// Ganeti's methods that are not here (yet): they are refused as such, the rest as unknown.
-const UNSUPPORTED: [&str; 5] =
-    ["ArchiveJob", "AutoArchiveJobs", "DeleteFilter", "ReplaceFilter", "MasterFailover"];
+const UNSUPPORTED: [&str; 3] = ["DeleteFilter", "ReplaceFilter", "MasterFailover"];
 
 /// Those that list what there is none of here.
 const EMPTY: [&str; 7] = [
@@ -34,15 +40,18 @@ const EMPTY: [&str; 7] = [
     "QueryTags",
 ];
 
-/// Who asks, for the log, as far as the kernel knows: it has no number for a process outside
-/// of our namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Peer {
-    /// The user id.
-    pub(super) uid: Option<u32>,
-    /// The process id.
-    pub(super) pid: Option<i32>,
-}
+/// Those that change nothing: clients that may only query may call these and no others.
+const QUERIES: [&str; 9] = [
+    "LockmasterLocks",
+    "LockmasterStats",
+    "LockmasterWhy",
+    "Query",
+    "QueryClusterInfo",
+    "QueryConfigValues",
+    "QueryFields",
+    "QueryJobs",
+    "WaitForJobChange",
+];
 
 /// What is to happen after a request was read.
 #[derive(Debug)]
@@ -51,6 +60,10 @@ pub(super) enum Reply {
     Held { answer: Vec<u8>, position: u64 },
     /// The answer comes when the job changes, or when time is up.
     Watch(Watch),
+    /// Another thread finds the answer.
+    Errand(Errand),
+    /// The loop itself finds the answer: that takes no time.
+    AtOnce(Errand),
 }
 
 impl Reply {
@@ -58,10 +71,50 @@ impl Reply {
     pub(super) fn of(result: &Value, position: u64) -> Self {
         Self::Held { answer: success(result), position }
     }
+
+    /// What that work finds, done by that lane; at once where there is none.
+    pub(super) fn in_lane(
+        lane: Option<Lane>,
+        work: impl FnOnce(&Desk<'_>) -> Result<Held, Failure> + Send + 'static,
+    ) -> Self {
+        match lane {
+            Some(lane) => Self::Errand(Errand::new(lane, work)),
+            None => Self::AtOnce(Errand::new(Lane::Live, work)),
+        }
+    }
 }
 
-/// Carries a request out, as far as that is possible at once.
+/// Carries a request out, as far as that is possible at once. What is refused is logged, but for
+/// queries.
 pub(super) fn carry_out(
+    service: &dyn Service,
+    (peer, rights): (Peer, Rights),
+    request: &Request,
+    now: Instant,
+) -> Result<Reply, Failure> {
+    let method = request.method.as_str();
+    let is_query = QUERIES.contains(&method) || EMPTY.contains(&method);
+    let reply = check_rights(peer, rights, method, is_query)
+        .and_then(|()| dispatch(service, peer, request, now));
+    if reply.is_err() && !is_query {
+        peer.was_refused(method);
+    }
+    reply
+}
+
+fn check_rights(peer: Peer, rights: Rights, method: &str, is_query: bool) -> Result<(), Failure> {
+    match rights {
+        Rights::Everything => Ok(()),
+        Rights::Query if is_query => Ok(()),
+        Rights::Query => {
+            let message = format!("{peer} may ask here, but not call {method}");
+            Err(Failure::exception("GenericError", message).with_hint(ASK_FOR_RIGHTS))
+        }
+        Rights::Nothing => Err(Failure::Parse(format!("{peer} may not use this daemon"))),
+    }
+}
+
+fn dispatch(
     service: &dyn Service,
     peer: Peer,
     request: &Request,
@@ -69,22 +122,24 @@ pub(super) fn carry_out(
 ) -> Result<Reply, Failure> {
     let named = |result: Result<Reply, Failure>| result.map_err(|why| why.within(&request.method));
     match request.method.as_str() {
-        "SubmitJob" => named(submit_job(service, peer, request)),
-        "SubmitJobToDrainedQueue" => named(submit_job(service, peer, request)),
-        "SubmitManyJobs" => named(submit_many_jobs(service, peer, request)),
+        "SubmitJob" => named(submit::job(service, peer, request)),
+        "SubmitJobToDrainedQueue" => named(submit::job(service, peer, request)),
+        "SubmitManyJobs" => named(submit::many_jobs(service, peer, request)),
+        "LockmasterSubmit" => named(submit::our_jobs(service, peer, request)),
         "QueryJobs" => query_jobs(service, request),
         "Query" => query(service, request),
         "QueryFields" => query_fields(request),
         "QueryConfigValues" => cluster::config_values(service, request),
         "QueryClusterInfo" => Ok(cluster::info()),
         "SetDrainFlag" => cluster::set_drain_flag(service, peer, request),
-        "SetWatcherPause" => cluster::set_watcher_pause(request),
+        "SetWatcherPause" => cluster::set_watcher_pause(peer, request),
         "WaitForJobChange" => Ok(Reply::Watch(Watch::parse(request, now)?)),
         "CancelJob" => cancel_job(service, peer, request),
         "ChangeJobPriority" => change_priority(service, peer, request),
-        "LockmasterSubmit" => named(submit_our_jobs(service, peer, request)),
-        "LockmasterWhy" => why_job(service, request),
-        "LockmasterLocks" => all_locks(service, request),
+        "ArchiveJob" => archiving::archive_job(peer, request),
+        "AutoArchiveJobs" => archiving::auto_archive(peer, request),
+        "LockmasterWhy" => why_job(request),
+        "LockmasterLocks" => all_locks(request),
         "LockmasterStats" => all_stats(service, request),
         "PickupJob" => Err(Failure::exception(
             "GenericError",
@@ -112,126 +167,55 @@ fn all_stats(service: &dyn Service, request: &Request) -> Result<Reply, Failure>
     Ok(Reply::of(&answer, 0))
 }
 
-type WireJob = Vec<Object<Value>>;
-
-fn read_job(wire: &WireJob, dialect: Dialect, place: usize) -> Result<NewJob, Failure> {
-    let ops = wire.iter().map(|op| from_wire(op, dialect, place));
-    Ok(NewJob::of(ops.collect::<Result<Vec<_>, _>>()?))
-}
-
-fn submit_job(service: &dyn Service, peer: Peer, request: &Request) -> Result<Reply, Failure> {
-    let (wire,): (WireJob,) = request.args()?;
-    let job = read_job(&wire, Dialect::Ganeti, 0)?;
-    let gate = if request.method == "SubmitJob" { Gate::Closes } else { Gate::StaysOpen };
-    let (ids, position) = submit(service, peer, vec![job], gate)?;
-    Ok(Reply::of(&json!(ids.first()), position))
-}
-
-fn submit_many_jobs(
-    service: &dyn Service,
-    peer: Peer,
-    request: &Request,
-) -> Result<Reply, Failure> {
-    let (wire,): (Vec<WireJob>,) = request.args()?;
-    let jobs = wire.iter().enumerate().map(|(place, job)| read_job(job, Dialect::Ganeti, place));
-    let jobs = jobs.collect::<Result<_, _>>()?;
-    let (ids, position) = submit(service, peer, jobs, Gate::Closes)?;
-    Ok(Reply::of(&ids.iter().map(|id| json!([true, id])).collect(), position))
-}
-
-fn submit_our_jobs(service: &dyn Service, peer: Peer, request: &Request) -> Result<Reply, Failure> {
-    #[derive(Deserialize)]
-    struct OurJob {
-        label: Option<String>,
-        ops: WireJob,
-        #[serde(default)]
-        terms: Option<Terms>,
-    }
-    let (wire,): (Vec<OurJob>,) = request.args()?;
-    let read = |(place, job): (usize, OurJob)| {
-        let ops = read_job(&job.ops, Dialect::Own, place)?.ops;
-        job.terms.unwrap_or_default().applied_to(NewJob { label: job.label, ..NewJob::of(ops) })
-    };
-    let jobs = wire.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
-    let (ids, position) = submit(service, peer, jobs, Gate::Closes)?;
-    Ok(Reply::of(&json!(ids), position))
-}
-
-/// What the drain flag does to a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Gate {
-    Closes,
-    StaysOpen,
-}
-
-fn submit(
-    service: &dyn Service,
-    peer: Peer,
-    jobs: Vec<NewJob>,
-    gate: Gate,
-) -> Result<(Vec<JobId>, u64), Failure> {
-    if jobs.is_empty() {
-        return Ok((Vec::new(), 0));
-    }
-    let answer = match gate {
-        Gate::Closes => service.begin_submit(jobs)?,
-        Gate::StaysOpen => service.begin_submit_although_drained(jobs)?,
-    };
-    let first = answer.value.first().map_or(0, |id| id.get());
-    tracing::info!(uid = peer.uid, pid = peer.pid, first, jobs = answer.value.len(), "submitted");
-    Ok((answer.value, answer.position))
-}
-
 /// The id of a job as clients send it: a number or a string of digits. None for 0 and below.
 pub(super) fn job_id(value: &Value) -> Result<(i64, Option<JobId>), Failure> {
     let number = number(value).ok_or_else(|| match value.as_str() {
         Some(text) => Failure::parse(format!("parsing job id: cannot parse string '{text}'")),
         None => Failure::parse("parsing job id: Unable to read Integer"),
     })?;
-    Ok((number, u64::try_from(number).ok().and_then(JobId::new)))
+    Ok((number, select::job_id(number)))
 }
 
+/// `QueryJobs`: `[ids or null, names]`.
 fn query_jobs(service: &dyn Service, request: &Request) -> Result<Reply, Failure> {
     let (ids, names): (Option<Vec<Value>>, Vec<String>) = request.args()?;
     let fields = Field::all_named(&names)?;
-    let row = |view: &JobView| fields.iter().map(|field| field.of(view)).collect::<Value>();
     let asked = ids.unwrap_or_default().iter().map(job_id).collect::<Result<Vec<_>, _>>()?;
-    if asked.is_empty() {
-        let Answer { value, position } = service.jobs();
-        let answer = success_of_rows(value.iter().map(row));
-        return Ok(Reply::Held { answer, position });
-    }
-    let (mut position, mut seen) = (0, HashSet::new());
-    let asked = asked.into_iter().filter(|(number, _)| seen.insert(*number));
-    let answer = success_of_rows(asked.map(|(number, id)| {
-        let Some(found) = id.and_then(|id| service.job(id)) else {
-            return missing(number, &fields);
-        };
-        position = position.max(found.position);
-        row(&found.value)
-    }));
-    Ok(Reply::Held { answer, position })
-}
-
-/// The row of a job that is not there: its id, and null for the rest.
-fn missing(id: i64, fields: &[Field]) -> Value {
-    fields.iter().map(|field| if *field == Field::Id { json!(id) } else { Value::Null }).collect()
+    let all = match fields.contains(&Field::Archived) {
+        true => Selection::LiveAndArchived,
+        false => Selection::Live,
+    };
+    let selection = Selection::of(asked.into_iter().map(|(number, _)| number), all);
+    let lane = selection.lane(service);
+    Ok(Reply::in_lane(lane, move |desk| {
+        let mut rows = Rows::list(desk.answer_bytes);
+        let position = selection.write(desk, &mut rows, &|found| {
+            let values = fields.iter().map(|field| match found {
+                Found::Job(view) => field.of(view),
+                Found::Nothing(number) if *field == Field::Id => json!(number),
+                Found::Nothing(_) => Value::Null,
+            });
+            Ok(Some(row(&values.collect())))
+        })?;
+        Ok(Held { answer: rows.finish(), position })
+    }))
 }
 
 fn cancel_job(service: &dyn Service, peer: Peer, request: &Request) -> Result<Reply, Failure> {
     let args: Vec<Value> = request.args()?;
     let ([id] | [id, Value::Bool(_)]) = args.as_slice() else {
-        return Err(Failure::parse("Cannot convert arguments, error: Unable to read Pair"));
+        return Err(request.misfit_of_both("Unable to read Pair"));
     };
-    let (number, id) = job_id(id)?;
+    let unreadable = |failure: Failure| request.misfit_of_both(failure.cause());
+    let (number, id) = job_id(id).map_err(unreadable)?;
     let answer = id.map_or_else(|| Err(not_found()), |id| service.cancel(id));
     let (what, position) = match answer {
         Ok(answer) => (answer.value, answer.position),
         Err(error) if error.kind() == ErrorKind::NotFound => (CancelAnswer::AlreadyFinal, 0),
         Err(error) => return Err(error.into()),
     };
-    tracing::info!(uid = peer.uid, pid = peer.pid, job = number, answer = ?what, "cancel");
     let (done, message) = cancel_message(what, number);
+    peer.did("CancelJob", &json!({ "job": number, "done": done }));
     Ok(Reply::of(&json!([done, message]), position))
 }
 
@@ -264,30 +248,52 @@ fn change_priority(service: &dyn Service, peer: Peer, request: &Request) -> Resu
         }
         Err(error) => return Err(error.into()),
     };
-    tracing::info!(uid = peer.uid, pid = peer.pid, job = number, priority, "changed priority");
+    peer.did("ChangeJobPriority", &json!({ "job": number, "priority": priority }));
     let said =
         format!("Priorities of pending opcodes for job {number} have been changed to {priority}");
     Ok(Reply::of(&json!([true, said]), answer.position))
 }
 
-fn why_job(service: &dyn Service, request: &Request) -> Result<Reply, Failure> {
+/// Follows who waits for whom, which may lead through many jobs.
+fn why_job(request: &Request) -> Result<Reply, Failure> {
     let (id,): (Value,) = request.args()?;
     let (number, id) = job_id(&id)?;
-    let Answer { value, position } = id
-        .and_then(|id| service.explain(id))
-        .ok_or_else(|| Failure::exception("JobLost", format!("Job {number} not found in queue")))?;
-    Ok(Reply::of(&explanation_to_json(&value), position))
+    Ok(Reply::Errand(Errand::new(Lane::Live, move |desk| {
+        let found = id.and_then(|id| desk.service.explain(id));
+        let Answer { value, position } = found.ok_or_else(|| {
+            Failure::exception("JobLost", format!("Job {number} not found in queue"))
+        })?;
+        Ok(Held { answer: success(&explanation_to_json(&value)), position })
+    })))
 }
 
-fn all_locks(service: &dyn Service, request: &Request) -> Result<Reply, Failure> {
+fn all_locks(request: &Request) -> Result<Reply, Failure> {
     let (graph,): (bool,) = request.args()?;
-    let Answer { value, position } = service.locks(graph);
-    Ok(Reply::of(&locks_to_json(&value), position))
+    Ok(Reply::Errand(Errand::new(Lane::Live, move |desk| {
+        let Answer { value, position } = desk.service.locks(graph);
+        Ok(Held { answer: success(&locks_to_json(&value)), position })
+    })))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_may_only_ask_changes_nothing_and_who_may_nothing_is_disconnected() {
+        let check = |rights, method| {
+            check_rights(Peer::default(), rights, method, QUERIES.contains(&method))
+        };
+        for method in ["SubmitJob", "CancelJob", "ArchiveJob", "SetDrainFlag", "NoSuchMethod"] {
+            let refused = check(Rights::Query, method).unwrap_err();
+            assert!(!refused.closes(), "{refused:?}");
+            assert_eq!(check(Rights::Everything, method), Ok(()));
+        }
+        for method in QUERIES {
+            assert_eq!(check(Rights::Query, method), Ok(()));
+            assert!(check(Rights::Nothing, method).unwrap_err().closes());
+        }
+    }
 
     #[test]
     fn cancelling_is_answered_with_the_recorded_sentences() {

@@ -34,10 +34,12 @@ pub(super) fn from_wire(
     let dry_run = flag(wire, "dry_run")?;
     check_debug_level(wire)?;
     let priority = priority(wire, dialect)?;
-    let depends = depends(wire, dialect, place)?;
+    let depends = depends(wire, dialect)?;
     let comment = text(wire, "comment")?;
     let reason = reason(wire, dialect)?;
     let id = id(wire)?;
+    let depends = depends.into_iter().map(|depends| depends.resolved(place));
+    let depends = depends.collect::<Result<_, _>>()?;
     let params = wire.0.iter().filter(|(key, _)| !COMMON.contains(&key.as_str())).cloned();
     let params = Params::from_object(&params.collect::<Map<_, _>>());
     Ok(OpCode { priority, depends, comment, reason, dry_run, ..OpCode::new(id, params) })
@@ -90,23 +92,44 @@ fn priority(wire: &Object<Value>, dialect: Dialect) -> Result<Priority, Failure>
     Ok(Priority::new(priority)?)
 }
 
-fn depends(
-    wire: &Object<Value>,
-    dialect: Dialect,
-    place: usize,
-) -> Result<Vec<Dependency>, Failure> {
-    let Some(value) = present(wire, "depends") else { return Ok(Vec::new()) };
-    let list = value.as_array().ok_or_else(|| unusable("depends", "Unable to read list"))?;
-    list.iter().map(|entry| dependency(entry, dialect, place)).collect()
+/// A dependency as it stands in a request.
+struct Depends {
+    on: On,
+    statuses: Vec<Status>,
 }
 
-fn dependency(entry: &Value, dialect: Dialect, place: usize) -> Result<Dependency, Failure> {
+/// The job depended on.
+enum On {
+    /// An id; negative ones count back from the job itself.
+    Number(i64),
+    /// A place in the same submission.
+    Batch(u32),
+}
+
+impl Depends {
+    fn resolved(self, place: usize) -> Result<Dependency, Failure> {
+        let on = match self.on {
+            On::Number(back @ ..0) => relative(back, place)?,
+            On::Number(id) => absolute(id)?,
+            On::Batch(place) => JobRef::Batch(place),
+        };
+        Ok(Dependency { on, statuses: self.statuses })
+    }
+}
+
+fn depends(wire: &Object<Value>, dialect: Dialect) -> Result<Vec<Depends>, Failure> {
+    let Some(value) = present(wire, "depends") else { return Ok(Vec::new()) };
+    let list = value.as_array().ok_or_else(|| unusable("depends", "Unable to read list"))?;
+    list.iter().map(|entry| dependency(entry, dialect)).collect()
+}
+
+fn dependency(entry: &Value, dialect: Dialect) -> Result<Depends, Failure> {
     let [on, statuses] = entry.as_array().map_or(&[][..], Vec::as_slice) else {
         return Err(unusable("depends", "Unable to read Pair"));
     };
     let statuses = statuses.as_array().ok_or_else(|| unusable("depends", "Unable to read list"))?;
     let statuses = statuses.iter().map(final_status).collect::<Result<_, _>>()?;
-    Ok(Dependency { on: job_ref(on, dialect, place)?, statuses })
+    Ok(Depends { on: job_ref(on, dialect)?, statuses })
 }
 
 fn final_status(value: &Value) -> Result<Status, Failure> {
@@ -117,16 +140,13 @@ fn final_status(value: &Value) -> Result<Status, Failure> {
     })
 }
 
-fn job_ref(on: &Value, dialect: Dialect, place: usize) -> Result<JobRef, Failure> {
+fn job_ref(on: &Value, dialect: Dialect) -> Result<On, Failure> {
     if let (Dialect::Own, Some(batch)) = (dialect, on.get("batch")) {
         let place = batch.as_u64().and_then(|place| u32::try_from(place).ok());
-        return place.map(JobRef::Batch).ok_or_else(|| unusable("depends", "Unable to read Int"));
+        return place.map(On::Batch).ok_or_else(|| unusable("depends", "Unable to read Int"));
     }
-    match number(on) {
-        Some(back @ ..0) => relative(back, place),
-        Some(id) => absolute(id),
-        None => Err(unusable("depends", "parsing job id: cannot parse")),
-    }
+    let number = number(on).map(On::Number);
+    number.ok_or_else(|| unusable("depends", "parsing job id: cannot parse"))
 }
 
 /// A job id may be a number or a string of digits.

@@ -5,12 +5,13 @@ mod columns;
 mod filter;
 mod row;
 
-use std::collections::HashSet;
-
 use serde_json::{Value, json};
 
-use super::message::{Failure, Request, success_of_table};
+use super::errand::{Desk, Held, Lane};
+use super::message::{Failure, Request};
 use super::methods::{Reply, job_id};
+use super::rows::{Rows, row};
+use super::select::Selection;
 use super::service::Service;
 use columns::{Column, FILTER, JOB, LOCK, OWN_JOB, definition};
 use filter::{Filter, Operand};
@@ -90,17 +91,70 @@ pub(super) fn query(service: &dyn Service, request: &Request) -> Result<Reply, F
     let what = What::parse(request, &what)?;
     let filter = Filter::parse(&filter).map_err(|why| request.misfit(why))?;
     what.check_filter(&filter)?;
-    let (rows, position) = rows(service, what, &filter)?;
-    let mut wanted = Vec::new();
-    for row in rows {
-        if filter.admits(&|name| row.to_compare(name))? {
-            wanted.push(row);
+    let table = Table { what, names, filter };
+    match what {
+        What::Job => {
+            let selection = table.selection()?;
+            let lane = selection.lane(service);
+            Ok(Reply::in_lane(lane, move |desk| table.of_jobs(desk, &selection)))
         }
+        What::Lock => Ok(Reply::in_lane(Some(Lane::Live), move |desk| table.of_locks(desk))),
+        What::Filter | What::Foreign => Ok(Reply::in_lane(None, move |desk| {
+            Ok(Held { answer: table.begin(desk).finish(), position: 0 })
+        })),
     }
-    let fields = names.iter().map(|name| what.definition(name)).collect::<Vec<_>>();
-    let cells = |row: &Row| names.iter().map(|name| cell(what, row, name)).collect();
-    let answer = success_of_table(&fields, wanted.iter().map(cells));
-    Ok(Reply::Held { answer, position })
+}
+
+/// What a client wants to see: which fields of which rows.
+#[derive(Debug)]
+struct Table {
+    what: What,
+    names: Vec<String>,
+    filter: Filter,
+}
+
+impl Table {
+    /// Which jobs have to be looked at.
+    fn selection(&self) -> Result<Selection, Failure> {
+        let mut archived = self.names.iter().any(|name| name == "archived");
+        self.filter.fields(&mut |name| archived |= name == "archived");
+        let all = if archived { Selection::LiveAndArchived } else { Selection::Live };
+        let named = self.filter.named("id").unwrap_or_default();
+        let numbers = named.into_iter().map(|operand| match operand {
+            Operand::Text(text) => job_id(&json!(text)),
+            Operand::Number(number) => job_id(&json!(number)),
+        });
+        let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
+        Ok(Selection::of(numbers.into_iter().map(|(number, _)| number), all))
+    }
+
+    fn of_jobs(&self, desk: &Desk<'_>, selection: &Selection) -> Result<Held, Failure> {
+        let mut rows = self.begin(desk);
+        let position = selection.write(desk, &mut rows, &|found| self.row(&Row::Job(found)))?;
+        Ok(Held { answer: rows.finish(), position })
+    }
+
+    fn of_locks(&self, desk: &Desk<'_>) -> Result<Held, Failure> {
+        let (mut rows, answer) = (self.begin(desk), desk.service.locks(false));
+        for lock in &answer.value.locks {
+            self.row(&Row::Lock(lock))?.map_or(Ok(()), |row| rows.push(&row))?;
+        }
+        Ok(Held { answer: rows.finish(), position: answer.position })
+    }
+
+    fn begin(&self, desk: &Desk<'_>) -> Rows {
+        let fields = self.names.iter().map(|name| self.what.definition(name));
+        Rows::table(&fields.collect(), desk.answer_bytes)
+    }
+
+    /// The cells of a row, if it is wanted.
+    fn row(&self, of: &Row<'_>) -> Result<Option<Vec<u8>>, Failure> {
+        if !self.filter.admits(&|name| of.to_compare(name))? {
+            return Ok(None);
+        }
+        let cells = self.names.iter().map(|name| cell(self.what, of, name));
+        Ok(Some(row(&cells.collect())))
+    }
 }
 
 /// `QueryFields`: `[what, names or null]`.
@@ -116,47 +170,10 @@ pub(super) fn query_fields(request: &Request) -> Result<Reply, Failure> {
 
 /// A value with its status: 0 for one that is there, 1 for an unknown field, 3 for one that is
 /// not there (yet).
-fn cell(what: What, row: &Row, name: &str) -> Value {
+fn cell(what: What, row: &Row<'_>, name: &str) -> Value {
     match row.value(name) {
         _ if !what.knows(name) => json!([1, null]),
         Some(value) => json!([0, value]),
         None => json!([3, null]),
     }
-}
-
-fn rows(service: &dyn Service, what: What, filter: &Filter) -> Result<(Vec<Row>, u64), Failure> {
-    match what {
-        What::Job => match filter.named("id") {
-            Some(ids) if !ids.is_empty() => named_jobs(service, &ids),
-            _ => {
-                let answer = service.jobs();
-                let rows = answer.value.into_iter().map(|view| Row::Job(Box::new(view)));
-                Ok((rows.collect(), answer.position))
-            }
-        },
-        What::Lock => {
-            let answer = service.locks(false);
-            Ok((answer.value.locks.into_iter().map(Row::Lock).collect(), answer.position))
-        }
-        What::Filter | What::Foreign => Ok((Vec::new(), 0)),
-    }
-}
-
-/// The jobs of those ids in that order, each once, also those that do not exist.
-fn named_jobs(service: &dyn Service, ids: &[&Operand]) -> Result<(Vec<Row>, u64), Failure> {
-    let (mut rows, mut position, mut seen) = (Vec::new(), 0, HashSet::new());
-    for operand in ids {
-        let (number, id) = match operand {
-            Operand::Text(text) => job_id(&json!(text))?,
-            Operand::Number(number) => job_id(&json!(number))?,
-        };
-        if !seen.insert(number) {
-            continue;
-        }
-        rows.push(id.and_then(|id| service.job(id)).map_or(Row::NoJob(number), |answer| {
-            position = position.max(answer.position);
-            Row::Job(Box::new(answer.value))
-        }));
-    }
-    Ok((rows, position))
 }

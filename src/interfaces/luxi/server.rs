@@ -16,9 +16,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use rustix::net::sockopt::socket_peercred;
 
 use super::connection::{Connection, State};
+use super::errand::{Errands, Held};
 use super::mailbox::{Mailbox, News};
 use super::message::Failure;
-use super::methods::Peer;
+use super::peer::{Access, Peer};
 use super::service::Service;
 use super::socket::SocketFile;
 use crate::vocabulary::Error;
@@ -40,6 +41,8 @@ pub struct ServerLimits {
     pub connections: usize,
     /// Bytes of one request.
     pub request_bytes: usize,
+    /// Bytes of the answer to one request.
+    pub answer_bytes: usize,
     /// Bytes of requests and answers in memory, of all connections together. Whoever exceeds
     /// it is disconnected.
     pub buffered_bytes: usize,
@@ -54,6 +57,7 @@ impl Default for ServerLimits {
         Self {
             connections: 10_000,
             request_bytes: 32 << 20,
+            answer_bytes: 256 << 20,
             buffered_bytes: 512 << 20,
             stall: Duration::from_secs(60),
             stop_patience: Duration::from_secs(5),
@@ -81,6 +85,8 @@ impl ServerHandle {
 pub struct Server {
     service: Arc<dyn Service>,
     limits: ServerLimits,
+    access: Access,
+    errands: Errands,
     poll: Poll,
     listener: Option<(UnixListener, SocketFile)>,
     mailbox: Arc<Mailbox>,
@@ -96,19 +102,34 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at `path`, mode 0660, in a directory made with mode 0750 where it is missing.
-    /// Clients may connect from now on; they are answered while [`run`](Self::run) runs.
+    /// Listens at `path` for everybody whom [`Access::default`] lets in.
     ///
     /// # Errors
     ///
-    /// `Invalid` where the path is too long, `InUse` where another process listens there or
-    /// where there is something else than a socket, `Io`.
+    /// As [`bind_for`](Self::bind_for).
     pub fn bind(
         path: &Path,
         service: Arc<dyn Service>,
         limits: ServerLimits,
     ) -> Result<Self, Error> {
-        let (file, listener) = SocketFile::bind(path)?;
+        Self::bind_for(path, service, limits, Access::default())
+    }
+
+    /// Listens at `path`, in a directory made where it is missing, for those whom `access` lets
+    /// in. Clients may connect from now on; they are answered while [`run`](Self::run) runs.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where the path is too long or the access is not possible, `InUse` where another process listens there or
+    /// where there is something else than a socket, `Io`.
+    pub fn bind_for(
+        path: &Path,
+        service: Arc<dyn Service>,
+        limits: ServerLimits,
+        access: Access,
+    ) -> Result<Self, Error> {
+        access.check()?;
+        let (file, listener) = SocketFile::bind(path, access.socket_mode, access.socket_group)?;
         let failed = |error| Error::io("cannot set up the event loop", error);
         let poll = Poll::new().map_err(failed)?;
         let waker = Waker::new(poll.registry(), Token(WAKER)).map_err(failed)?;
@@ -120,6 +141,8 @@ impl Server {
         Ok(Self {
             service,
             limits,
+            access,
+            errands: Errands::start()?,
             poll,
             listener: Some((listener, file)),
             mailbox: Arc::new(Mailbox::new(sender, waker)),
@@ -208,6 +231,7 @@ impl Server {
         while let Ok(news) = self.news.try_recv() {
             match news {
                 News::Durable { token, request, failed } => self.durable(token, request, failed),
+                News::Done { token, request, outcome } => self.done(token, request, outcome),
                 News::Changed { token, request } => self.changed(token, request),
                 News::Stop => self.begin_stop(),
             }
@@ -228,6 +252,21 @@ impl Server {
         };
         connection.queue(answer, Instant::now());
         self.ready.push_back(token);
+    }
+
+    /// Answers with what another thread has found.
+    fn done(&mut self, token: usize, request: u64, outcome: Result<Held, Failure>) {
+        let Some(mut connection) = self.connections.remove(&token) else { return };
+        if connection.request == request && matches!(connection.state, State::Away { .. }) {
+            connection.state = State::Idle;
+            match outcome {
+                Ok(held) => self.hold(token, &mut connection, held),
+                Err(failure) => Self::refuse(&mut connection, &failure),
+            }
+            self.count(token, &mut connection);
+            self.ready.push_back(token);
+        }
+        self.connections.insert(token, connection);
     }
 
     fn changed(&mut self, token: usize, request: u64) {
@@ -321,11 +360,17 @@ impl Server {
         }
         let peer = socket_peercred(&stream).map_or_else(
             |_| Peer::default(),
-            |who| Peer { uid: Some(who.uid.as_raw()), pid: Some(who.pid.as_raw_pid()) },
+            |who| Peer {
+                uid: Some(who.uid.as_raw()),
+                gid: Some(who.gid.as_raw()),
+                pid: Some(who.pid.as_raw_pid()),
+            },
         );
+        let own = rustix::process::geteuid().as_raw();
+        let rights = self.access.rights(peer.uid, peer.gid, own);
         self.next_token += 1;
         let bound = self.limits.request_bytes;
-        let connection = Connection::new(stream, peer, bound, Instant::now());
+        let connection = Connection::new(stream, (peer, rights), bound, Instant::now());
         self.connections.insert(token, connection);
     }
 }

@@ -1,11 +1,16 @@
 //! What the protocol needs of a master.
 
-use crate::runtime::{Answer, CancelAnswer, Explanation, JobView, LockOverview, Master, Stats};
+use std::time::Duration;
+
+use crate::runtime::{
+    Answer, AutoArchived, CancelAnswer, ConfigWriter, Explanation, JobView, LockOverview, Master,
+    Stats,
+};
 use crate::vocabulary::{Error, FeedbackEntry, JobId, NewJob, Priority, Status};
 
 /// The queue behind the protocol: a [`Master`], or something else in a test.
 ///
-/// No method may block; callbacks may come on any thread.
+/// No method may block, but for those that say so; callbacks may come on any thread.
 pub trait Service: Send + Sync + 'static {
     /// As [`Master::begin_submit`].
     ///
@@ -49,8 +54,53 @@ pub trait Service: Send + Sync + 'static {
     /// As [`Master::job`].
     fn job(&self, id: JobId) -> Option<Answer<JobView>>;
 
-    /// As [`Master::jobs`].
-    fn jobs(&self) -> Answer<Vec<JobView>>;
+    /// As [`Master::jobs_after`].
+    fn jobs_after(&self, after: Option<JobId>) -> Answer<Vec<JobView>>;
+
+    /// As [`Master::last_id`].
+    fn last_id(&self) -> Option<JobId>;
+
+    /// As [`Master::archived`]. May block.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, `Corrupt`.
+    fn archived(&self, id: JobId) -> Result<Option<JobView>, Error>;
+
+    /// As [`Master::archived_together`].
+    fn archived_together(&self, id: JobId) -> JobId;
+
+    /// As [`Master::archived_from`]. May block.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, `Corrupt`, what `each` says.
+    fn archived_from(
+        &self,
+        from: JobId,
+        each: &mut dyn FnMut(JobView) -> Result<(), Error>,
+    ) -> Result<(), Error>;
+
+    /// As [`Master::archive`]. May block.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Refused`, `Io`, `Corrupt`, `Stopped`.
+    fn archive(&self, id: JobId) -> Result<Answer<bool>, Error>;
+
+    /// As [`Master::auto_archive`]. May block.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, `Corrupt`, `Stopped`.
+    fn auto_archive(
+        &self,
+        older_than: Duration,
+        budget: Duration,
+    ) -> Result<Answer<AutoArchived>, Error>;
+
+    /// As [`Master::config`]. Writing to it may block.
+    fn config(&self) -> &ConfigWriter;
 
     /// As [`Master::progress`].
     fn progress(&self, id: JobId, after: u64) -> Option<Answer<(Status, Vec<FeedbackEntry>)>>;
@@ -106,8 +156,44 @@ impl Service for Master {
         Self::job(self, id)
     }
 
-    fn jobs(&self) -> Answer<Vec<JobView>> {
-        Self::jobs(self)
+    fn jobs_after(&self, after: Option<JobId>) -> Answer<Vec<JobView>> {
+        Self::jobs_after(self, after)
+    }
+
+    fn last_id(&self) -> Option<JobId> {
+        Self::last_id(self)
+    }
+
+    fn archived(&self, id: JobId) -> Result<Option<JobView>, Error> {
+        Self::archived(self, id)
+    }
+
+    fn archived_together(&self, id: JobId) -> JobId {
+        Self::archived_together(self, id)
+    }
+
+    fn archived_from(
+        &self,
+        from: JobId,
+        each: &mut dyn FnMut(JobView) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        Self::archived_from(self, from, each)
+    }
+
+    fn archive(&self, id: JobId) -> Result<Answer<bool>, Error> {
+        Self::archive(self, id)
+    }
+
+    fn auto_archive(
+        &self,
+        older_than: Duration,
+        budget: Duration,
+    ) -> Result<Answer<AutoArchived>, Error> {
+        Self::auto_archive(self, older_than, budget)
+    }
+
+    fn config(&self) -> &ConfigWriter {
+        Self::config(self)
     }
 
     fn progress(&self, id: JobId, after: u64) -> Option<Answer<(Status, Vec<FeedbackEntry>)>> {

@@ -38,17 +38,23 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Listens at `path`: mode 0660, in a directory made with mode 0750 where it is missing.
+    /// Listens at `path`, which gets that mode and group, in a directory made where it is missing.
     /// A socket that nobody listens on any more is replaced.
-    pub(super) fn bind(path: &Path) -> Result<(Self, UnixListener), Error> {
+    pub(super) fn bind(
+        path: &Path,
+        mode: u32,
+        group: Option<u32>,
+    ) -> Result<(Self, UnixListener), Error> {
         check_path(path)?;
-        make_directory(path)?;
+        make_directory(path, mode, group)?;
         let lock = take_lock(path)?;
         remove_stale(path)?;
         let failed = |error| Error::io(format!("cannot listen at {}", path.display()), error);
         let listener = UnixListener::bind(path).map_err(failed)?;
         let file = Self { path: path.to_owned(), _lock: lock };
-        std::fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
+        give_to(path, group)?;
+        // Last: until then nobody may connect whom the mode does not let in.
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
         Ok((file, listener))
     }
@@ -61,13 +67,28 @@ impl Drop for SocketFile {
     }
 }
 
-fn make_directory(path: &Path) -> Result<(), Error> {
+/// Makes the directory that the socket is in, so that whoever may connect gets there.
+fn make_directory(path: &Path, mode: u32, group: Option<u32>) -> Result<(), Error> {
     let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) else {
         return Ok(());
     };
-    DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(|error| {
+    if directory.is_dir() {
+        return Ok(());
+    }
+    let mode = if mode & 0o002 == 0 { 0o750 } else { 0o755 };
+    DirBuilder::new().recursive(true).mode(mode).create(directory).map_err(|error| {
         Error::io(format!("cannot make the directory {}", directory.display()), error)
             .hint("name another place with --socket")
+    })?;
+    give_to(directory, group)
+}
+
+fn give_to(path: &Path, group: Option<u32>) -> Result<(), Error> {
+    let Some(group) = group else { return Ok(()) };
+    std::os::unix::fs::chown(path, None, Some(group)).map_err(|error| {
+        let shown = path.display();
+        Error::io(format!("cannot give {shown} to the group {group}"), error)
+            .hint("the daemon has to be root or a member of that group")
     })
 }
 
@@ -120,21 +141,21 @@ mod tests {
     use super::*;
 
     fn refusal(path: &Path) -> ErrorKind {
-        SocketFile::bind(path).map(|_| ()).unwrap_err().kind()
+        SocketFile::bind(path, 0o660, None).map(|_| ()).unwrap_err().kind()
     }
 
     #[test]
     fn a_socket_left_behind_is_replaced_and_a_live_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sub/socket");
-        let (mine, listener) = SocketFile::bind(&path).unwrap();
+        let (mine, listener) = SocketFile::bind(&path, 0o660, None).unwrap();
         assert_eq!(refusal(&path), ErrorKind::InUse);
         std::mem::forget(listener);
         drop(mine);
         let left_behind = UnixListener::bind(&path).unwrap();
         assert_eq!(refusal(&path), ErrorKind::InUse);
         drop(left_behind);
-        let (_mine, _listener) = SocketFile::bind(&path).unwrap();
+        let (_mine, _listener) = SocketFile::bind(&path, 0o660, None).unwrap();
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
         assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o660, 0o750));
     }
@@ -151,7 +172,7 @@ mod tests {
     #[test]
     fn a_path_too_long_for_the_kernel_is_refused_in_words() {
         let path = PathBuf::from(format!("/{}", "x".repeat(MAX_PATH_BYTES)));
-        let error = SocketFile::bind(&path).map(|_| ()).unwrap_err();
+        let error = SocketFile::bind(&path, 0o660, None).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains("108 bytes long"), "{error}");
     }
 }

@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::errand::{Errand, Held, Lane};
 use super::fields::{Field, log_entry};
 use super::message::{Failure, Request, success};
 use super::methods::job_id;
 use super::service::Service;
+use crate::runtime::JobView;
 use crate::vocabulary::{FeedbackEntry, JobId, Status};
 
 /// The longest a client may wait in one request, as in luxid.
@@ -21,6 +23,8 @@ pub(super) struct Watch {
     previous: Value,
     after: u64,
     deadline: Instant,
+    /// Whether the job was in the queue when it was looked at first.
+    saw_the_job: bool,
 }
 
 #[derive(Debug)]
@@ -43,11 +47,21 @@ impl Wanted {
 }
 
 /// A job at one moment, as far as the client wants to know.
-struct Look {
+struct State {
     values: Value,
     log: Vec<FeedbackEntry>,
     is_final: bool,
     position: u64,
+}
+
+/// What came of looking at the job.
+pub(super) enum Look {
+    /// There is something to tell, or time is up.
+    News(Held),
+    /// The client knows all there is.
+    Same,
+    /// The job was in the queue, and has gone to the archive since.
+    Archived,
 }
 
 impl Watch {
@@ -69,6 +83,7 @@ impl Watch {
             previous: previous.clone(),
             after: serial_of(serial)?,
             deadline: now + timeout_of(timeout)?,
+            saw_the_job: false,
         })
     }
 
@@ -82,39 +97,56 @@ impl Watch {
         self.deadline
     }
 
-    /// The answer and the place in the log it depends on, or none where it is still to wait.
-    pub(super) fn look(
-        &self,
-        service: &dyn Service,
-        time_is_up: bool,
-    ) -> Result<Option<(Vec<u8>, u64)>, Failure> {
-        let look = self.job.and_then(|job| self.look_at(service, job));
-        let look = look.ok_or_else(|| Failure::exception("JobLost", "Can't load job file"))?;
-        let news = look.is_final || !look.log.is_empty() || look.values != self.previous;
-        if !news && !time_is_up {
-            return Ok(None);
-        }
-        let log: Vec<Value> = look.log.iter().map(log_entry).collect();
-        Ok(Some((success(&(look.values, log)), look.position)))
+    /// The same of a client that was not told that there is no such job.
+    pub(super) const fn that_saw_the_job(mut self) -> Self {
+        self.saw_the_job = true;
+        self
     }
 
-    fn look_at(&self, service: &dyn Service, job: JobId) -> Option<Look> {
-        if let Wanted::Fields(fields) = &self.wanted {
+    /// Looks at the job.
+    ///
+    /// # Errors
+    ///
+    /// luxid's `JobLost` where it is not in the queue; as in luxid, also where it is archived,
+    /// but not to a client that has been waiting for it before.
+    pub(super) fn look(&self, service: &dyn Service, time_is_up: bool) -> Result<Look, Failure> {
+        let Some(state) = self.job.and_then(|job| self.state_of(service, job)) else {
+            return if self.saw_the_job { Ok(Look::Archived) } else { Err(lost()) };
+        };
+        let news = state.is_final || !state.log.is_empty() || state.values != self.previous;
+        match news || time_is_up {
+            true => Ok(Look::News(state.told())),
+            false => Ok(Look::Same),
+        }
+    }
+
+    /// Tells how a job ended that is archived by now.
+    pub(super) fn from_archive(self) -> Errand {
+        Errand::new(Lane::Archive, move |desk| {
+            let job = self.job.ok_or_else(lost)?;
+            let view = desk.service.archived(job)?.ok_or_else(lost)?;
+            Ok(self.state_in(&view, 0).told())
+        })
+    }
+
+    fn state_of(&self, service: &dyn Service, job: JobId) -> Option<State> {
+        if matches!(self.wanted, Wanted::Fields(_)) {
             let answer = service.job(job)?;
-            let view = &answer.value;
-            let values = fields.iter().map(|field| field.of(view)).collect();
-            let log = view.job.feedback.after(self.after).cloned().collect();
-            return Some(Look {
-                values,
-                log,
-                is_final: view.status.is_final(),
-                position: answer.position,
-            });
+            return Some(self.state_in(&answer.value, answer.position));
         }
         let answer = service.progress(job, self.after)?;
         let (status, log) = answer.value;
         let (values, is_final) = (self.values_of(status), status.is_final());
-        Some(Look { values, log, is_final, position: answer.position })
+        Some(State { values, log, is_final, position: answer.position })
+    }
+
+    fn state_in(&self, view: &JobView, position: u64) -> State {
+        let values = match &self.wanted {
+            Wanted::Fields(fields) => fields.iter().map(|field| field.of(view)).collect(),
+            _ => self.values_of(view.status),
+        };
+        let log = view.job.feedback.after(self.after).cloned().collect();
+        State { values, log, is_final: view.status.is_final(), position }
     }
 
     fn values_of(&self, status: Status) -> Value {
@@ -123,6 +155,17 @@ impl Watch {
             _ => json!([status]),
         }
     }
+}
+
+impl State {
+    fn told(self) -> Held {
+        let log: Vec<Value> = self.log.iter().map(log_entry).collect();
+        Held { answer: success(&(self.values, log)), position: self.position }
+    }
+}
+
+fn lost() -> Failure {
+    Failure::exception("JobLost", "Can't load job file")
 }
 
 fn failed(why: &str) -> Failure {

@@ -3,28 +3,27 @@
 use serde_json::{Value, json};
 
 use crate::interfaces::luxi::fields::Field;
-use crate::runtime::{JobView, LockReport, Mode};
+use crate::interfaces::luxi::select::Found;
+use crate::runtime::{LockReport, Mode};
 
 /// One row: what its fields are taken from.
-#[derive(Debug)]
-pub(super) enum Row {
-    Job(Box<JobView>),
-    /// A job that was asked for and does not exist.
-    NoJob(i64),
-    Lock(LockReport),
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Row<'r> {
+    Job(Found<'r>),
+    Lock(&'r LockReport),
 }
 
-impl Row {
+impl Row<'_> {
     /// The value of a field; none where it has none (yet).
     pub(super) fn value(&self, name: &str) -> Option<Value> {
         match self {
-            Self::Job(view) => {
+            Self::Job(Found::Job(view)) => {
                 let field = Field::named(name)?;
                 let value = field.of(view);
                 let unset = matches!(field, Field::Start | Field::End) && value.is_null();
                 (!unset).then_some(value)
             }
-            Self::NoJob(number) => (name == "id").then(|| json!(number)),
+            Self::Job(Found::Nothing(number)) => (name == "id").then(|| json!(number)),
             Self::Lock(report) => lock_value(report, name),
         }
     }

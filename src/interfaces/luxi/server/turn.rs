@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::connection::{Connection, Filled, State};
+use super::super::errand::{Desk, Errand, Held};
 use super::super::mailbox::News;
 use super::super::message::{Failure, Request};
 use super::super::methods::{Reply, carry_out};
-use super::super::watch::Watch;
+use super::super::watch::{Look, Watch};
 use super::Server;
 use crate::vocabulary::Error;
 
@@ -63,7 +64,7 @@ impl Server {
                     Filled::NotNow => return Ok(Next::Keep),
                     Filled::End => return Ok(Next::Close),
                 },
-                Err(too_long) => self.refuse(connection, &Failure::parse(too_long)),
+                Err(too_long) => Self::refuse(connection, &Failure::parse(too_long)),
             }
         }
         Ok(Next::Again)
@@ -71,30 +72,53 @@ impl Server {
 
     fn serve(&mut self, token: usize, connection: &mut Connection, message: &[u8]) {
         connection.request += 1;
-        let reply = Request::parse(message).and_then(|request| {
-            carry_out(&*self.service, connection.peer, &request, Instant::now())
-        });
+        let who = (connection.peer, connection.rights);
+        let reply = Request::parse(message)
+            .and_then(|request| carry_out(&*self.service, who, &request, Instant::now()));
         match reply {
-            Ok(Reply::Held { answer, position }) => self.hold(token, connection, answer, position),
+            Ok(Reply::Held { answer, position }) => {
+                self.hold(token, connection, Held { answer, position });
+            }
             Ok(Reply::Watch(watch)) => self.watch(token, connection, watch, self.stopping),
-            Err(failure) => self.refuse(connection, &failure),
+            Ok(Reply::Errand(errand)) => self.send(token, connection, errand, message.len()),
+            Ok(Reply::AtOnce(errand)) => self.do_at_once(token, connection, errand),
+            Err(failure) => Self::refuse(connection, &failure),
         }
     }
 
-    pub(super) fn refuse(&self, connection: &mut Connection, failure: &Failure) {
+    fn do_at_once(&self, token: usize, connection: &mut Connection, errand: Errand) {
+        let client = Arc::new(());
+        let desk = Desk::new(&*self.service, self.limits.answer_bytes, Arc::downgrade(&client));
+        match errand.run(&desk) {
+            Ok(held) => self.hold(token, connection, held),
+            Err(failure) => Self::refuse(connection, &failure),
+        }
+    }
+
+    /// Has another thread do it. `bytes` is about what it holds meanwhile.
+    fn send(&self, token: usize, connection: &mut Connection, errand: Errand, bytes: usize) {
+        let client = Arc::new(());
+        let (mailbox, request) = (Arc::clone(&self.mailbox), connection.request);
+        let then = move |outcome| mailbox.send(News::Done { token, request, outcome });
+        let (service, most) = (Arc::clone(&self.service), self.limits.answer_bytes);
+        self.errands.send(errand, service, most, Arc::downgrade(&client), then);
+        connection.state = State::Away { bytes, _client: client };
+    }
+
+    pub(super) fn refuse(connection: &mut Connection, failure: &Failure) {
         connection.closing |= failure.closes();
         connection.queue(failure.encode(), Instant::now());
     }
 
     /// Keeps an answer back until what it tells is on disk.
-    fn hold(&self, token: usize, connection: &mut Connection, answer: Vec<u8>, position: u64) {
-        connection.state = State::Held(answer);
+    pub(super) fn hold(&self, token: usize, connection: &mut Connection, held: Held) {
+        connection.state = State::Held(held.answer);
         let (mailbox, request) = (Arc::clone(&self.mailbox), connection.request);
         let then = move |result: Result<(), Error>| {
             let failed = result.err().map(|error| error.to_string());
             mailbox.send(News::Durable { token, request, failed });
         };
-        self.service.on_durable(position, Box::new(then));
+        self.service.on_durable(held.position, Box::new(then));
     }
 
     /// Answers a watch, or registers for the next change of its job. Looks after registering,
@@ -106,37 +130,36 @@ impl Server {
         watch: Watch,
         time_is_up: bool,
     ) {
-        if self.answer_watch(token, connection, &watch, time_is_up) {
-            return;
-        }
+        let Some(watch) = self.answer_watch(token, connection, watch, time_is_up) else { return };
         let Some(job) = watch.job() else { return };
         let (mailbox, request) = (Arc::clone(&self.mailbox), connection.request);
         let notify = move || mailbox.send(News::Changed { token, request });
         let registration = self.service.on_change(job, Box::new(notify));
-        if self.answer_watch(token, connection, &watch, false) {
-            self.service.forget(job, registration);
-        } else {
-            connection.state = State::Watching { watch, registration };
+        match self.answer_watch(token, connection, watch.that_saw_the_job(), false) {
+            None => self.service.forget(job, registration),
+            Some(watch) => connection.state = State::Watching { watch, registration },
         }
     }
 
+    /// Answers a watch; gives it back where it is still to wait.
     fn answer_watch(
         &self,
         token: usize,
         connection: &mut Connection,
-        watch: &Watch,
+        watch: Watch,
         time_is_up: bool,
-    ) -> bool {
+    ) -> Option<Watch> {
         match watch.look(&*self.service, time_is_up) {
-            Ok(Some((answer, position))) => self.hold(token, connection, answer, position),
-            Ok(None) => return false,
-            Err(failure) => self.refuse(connection, &failure),
+            Ok(Look::News(held)) => self.hold(token, connection, held),
+            Ok(Look::Same) => return Some(watch),
+            Ok(Look::Archived) => self.send(token, connection, watch.from_archive(), 0),
+            Err(failure) => Self::refuse(connection, &failure),
         }
-        true
+        None
     }
 
     /// Brings the server's books in line with the connection.
-    fn count(&mut self, token: usize, connection: &mut Connection) {
+    pub(super) fn count(&mut self, token: usize, connection: &mut Connection) {
         let bytes = connection.held_bytes();
         self.buffered = self.buffered - connection.counted + bytes;
         connection.counted = bytes;
