@@ -6,6 +6,9 @@ pub mod catalogue;
 pub mod command;
 #[cfg(feature = "luxi")]
 mod doorbell;
+#[cfg(all(any(test, fuzzing), feature = "commands", feature = "luxi"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(feature = "commands")]
 pub mod hook_directory;
 #[cfg(feature = "commands")]

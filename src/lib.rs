@@ -13,5 +13,5 @@ pub use runtime::{
 };
 pub use vocabulary::{
     CrashPolicy, Dependency, Error, ErrorKind, Hierarchy, JobId, JobRef, LockMode, LockName,
-    LockRequest, NewJob, OpCode, OpError, OpId, Params, Priority, Status,
+    LockRequest, NewJob, OpCode, OpError, OpId, Params, Priority, Status, SubmissionKey,
 };

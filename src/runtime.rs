@@ -22,6 +22,9 @@ mod core;
 mod core_tests;
 mod course;
 mod ending;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hooks;
 mod inner;
 mod listing;
@@ -38,6 +41,8 @@ mod schedule;
 mod secrets;
 mod shell;
 mod shutdown;
+#[cfg(test)]
+mod simulation;
 pub mod sync;
 mod view;
 mod watch;

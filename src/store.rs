@@ -6,9 +6,13 @@ use crate::vocabulary::{Error, Record};
 
 mod archive;
 mod codec;
+mod damage;
 mod durable_file;
 mod file;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod log;
 mod memory;
 mod queue_lock;
@@ -27,7 +31,8 @@ mod log_tests;
 #[cfg(test)]
 pub(crate) mod sim;
 
-pub use archive::Archive;
+pub use archive::{Archive, ArchiveReport};
+pub use damage::{Damage, DamagedLog};
 pub(crate) use durable_file::{DurableFile, replace_file};
 pub use log::LogStore;
 pub use memory::MemoryStore;

@@ -3,6 +3,8 @@
 //! Values only: they are parsed, checked, printed and compared. Nothing here reads a clock,
 //! opens a file or starts a thread, and nothing here knows the layers above.
 
+#[cfg(test)]
+pub(crate) mod corpus;
 mod error;
 mod feedback;
 mod hierarchy;
@@ -12,6 +14,7 @@ mod opcode;
 mod priority;
 mod record;
 mod status;
+mod submission_key;
 mod terms;
 mod time;
 mod transition;
@@ -25,6 +28,7 @@ pub use opcode::{CrashPolicy, Dependency, JobRef, OpCode, OpId, Params, Reason};
 pub use priority::Priority;
 pub use record::{CloseCause, Record};
 pub use status::Status;
+pub use submission_key::SubmissionKey;
 pub use terms::{Deadline, JobTerms, OpTerms, Retries, TermsOfOps, Tries};
 pub use time::Timestamp;
 pub use transition::{Subject, Transition};

@@ -7,11 +7,13 @@ mod support;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lockmaster::store::{MemoryStore, Store};
 use lockmaster::vocabulary::{Record, UndoState};
 use lockmaster::{
-    CrashPolicy, Error, ErrorKind, Master, MasterBuilder, NewJob, Shutdown, Status, TypedOp,
+    CrashPolicy, Error, ErrorKind, Master, MasterBuilder, NewJob, Shutdown, Status, SubmissionKey,
+    TypedOp,
 };
 use support::{PATIENCE, Step, is_quiet, next_note, open};
 
@@ -187,4 +189,85 @@ fn an_undo_waits_until_the_failure_it_takes_back_is_on_disk() {
     assert_eq!(next_note("undo-disk"), "undo");
     let view = master.wait(id).unwrap();
     assert_eq!((view.status, &view.job.ops[0].undo), (Status::Error, &UndoState::Done));
+}
+
+/// A disk that is full when such a record is to be written, and grows by every one before.
+struct Filling {
+    full_at: fn(&Record) -> bool,
+    bytes: u64,
+    kept: Kept,
+}
+
+impl Store for Filling {
+    fn append(&mut self, transactions: &[Vec<Record>]) -> Result<(), Error> {
+        let records: Vec<Record> = transactions.iter().flatten().cloned().collect();
+        if records.iter().any(self.full_at) {
+            return Err(Error::new(ErrorKind::Io, "no space left on device"));
+        }
+        self.bytes += 500 * records.len() as u64;
+        self.kept.lock().unwrap().extend(records);
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_while_the_queue_is_copied_loses_nothing_that_was_acknowledged() {
+    let stages: [fn(&Record) -> bool; 3] = [
+        |record| matches!(record, Record::CopyBegun { last_token: 1.., .. }),
+        |record| matches!(record, Record::Copied { .. }),
+        |record| matches!(record, Record::CopyDone { .. }),
+    ];
+    for (stage, full_at) in stages.into_iter().enumerate() {
+        let kept = Kept::default();
+        let store = Filling { full_at, bytes: 0, kept: Arc::clone(&kept) };
+        let master = builder().spare_log(0).store(Box::new(store), Vec::new()).start().unwrap();
+        let mut acknowledged = Vec::new();
+        let refused = loop {
+            let key = SubmissionKey::new(format!("{}", acknowledged.len())).unwrap();
+            match master.submit_once(&key, vec![steps(&[""], CrashPolicy::Retry)]) {
+                Ok(ids) => acknowledged.push((key, ids)),
+                Err(error) => break error,
+            }
+            assert!(acknowledged.len() < 10_000, "the queue is never copied");
+        };
+        assert!(refused.to_string().contains("no space left on device"), "{stage}: {refused}");
+        assert!(refused.hint_text().unwrap().contains("nothing acknowledged is lost"));
+        drop(master);
+        let kept = kept.lock().unwrap().clone();
+        let store = Box::new(MemoryStore::volatile());
+        let again = builder().store(store, kept).start().unwrap();
+        for (key, ids) in acknowledged {
+            let job = steps(&[""], CrashPolicy::Retry);
+            assert_eq!(again.submit_once(&key, vec![job]).unwrap(), ids, "{stage}");
+            assert_eq!(again.wait(ids[0]).unwrap().status, Status::Success, "{stage}");
+        }
+    }
+}
+
+#[test]
+fn a_job_that_cannot_be_archived_stays_in_the_queue_and_everything_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let master = Master::builder(dir.path()).unit::<Step>().workers(2).start().unwrap();
+    let id = master.submit_one(NewJob::default()).unwrap();
+    master.wait(id).unwrap();
+    let archive = dir.path().join("archive");
+    std::fs::remove_dir(&archive).unwrap();
+    std::fs::write(&archive, "in the way").unwrap();
+    for _ in 0..2 {
+        let error = master.archive(id).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("00000000.jobs"), "{error}");
+        assert!(error.hint_text().unwrap().contains("the jobs stay in the queue"), "{error:?}");
+        assert_eq!(master.job(id).unwrap().value.status, Status::Success);
+    }
+    let next = master.submit_one(NewJob::default()).unwrap();
+    assert_eq!(master.wait(next).unwrap().status, Status::Success);
+    std::fs::remove_file(&archive).unwrap();
+    std::fs::create_dir(&archive).unwrap();
+    let all = master.auto_archive(Duration::ZERO, PATIENCE).unwrap().value;
+    assert_eq!((all.archived, all.left), (2, 0));
 }

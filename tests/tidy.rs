@@ -28,7 +28,7 @@ const TOUCHES: &[(&str, &[&str])] = &[
     ("std::fs", &["store/", "interfaces/", "bin/"]),
     ("std::net", &["interfaces/metrics/", "bin/lockmasterd/"]),
     ("std::os::unix::net", &["interfaces/"]),
-    ("std::thread", &["runtime/", "bin/"]),
+    ("std::thread", &["runtime/", "store/state_dir.rs", "bin/"]),
     ("std::process", &["store/state_dir.rs", "interfaces/", "bin/"]),
     ("std::time::Instant", &["runtime/", "interfaces/", "bin/"]),
     ("std::time::SystemTime", &["runtime/clock.rs", "store/state_dir.rs"]),

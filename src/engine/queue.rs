@@ -8,6 +8,7 @@ mod apply;
 mod archive;
 mod cancel;
 mod copy;
+mod keys;
 mod progress;
 mod ready;
 mod recover;
@@ -19,13 +20,15 @@ mod transitions;
 #[cfg(test)]
 mod archive_tests;
 #[cfg(test)]
+mod keys_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
 pub use archive::{Found, Search};
 pub use cancel::Cancelled;
-pub use copy::Piece;
+pub use copy::{CopyPlace, Piece};
 pub use progress::{Follow, Start};
 pub use ready::Next;
 pub use refusal::Refusal;
@@ -33,6 +36,7 @@ pub use submit::Bounds;
 pub use times::Passed;
 
 use crate::vocabulary::{Job, JobId, OpState, Priority, Record, Status, Timestamp};
+use keys::Keys;
 use ready::Ready;
 use times::Times;
 
@@ -45,6 +49,9 @@ pub struct Queue {
     jobs: BTreeMap<JobId, Job>,
     next_id: JobId,
     last_token: u64,
+    /// The token after that may be in the hands of an opcode whose start did not get to disk
+    /// before the last crash: nobody else is to have it.
+    skip_token: bool,
     unfinished: usize,
     feedback_bytes: usize,
     drained: bool,
@@ -54,6 +61,8 @@ pub struct Queue {
     dependents: HashMap<JobId, u32>,
     /// How archived jobs ended that unfinished jobs depend on.
     ended: BTreeMap<JobId, Status>,
+    /// Under which keys jobs were submitted.
+    keys: Keys,
     /// While the queue is made from a copy.
     copying: Option<copy::Copying>,
 }
@@ -66,6 +75,7 @@ impl Queue {
             jobs: BTreeMap::new(),
             next_id: JobId::FIRST,
             last_token: 0,
+            skip_token: false,
             unfinished: 0,
             feedback_bytes,
             drained: false,
@@ -73,6 +83,7 @@ impl Queue {
             times: Times::default(),
             dependents: HashMap::new(),
             ended: BTreeMap::new(),
+            keys: Keys::remembering(Self::REMEMBERED_KEYS),
             copying: None,
         }
     }
@@ -206,6 +217,7 @@ impl Queue {
             assert_eq!(places, expected, "job {} is in one place: {:?}", job.id, self.ready);
         }
         self.check_dependents();
+        self.check_keys();
         self.check_times();
         self.ready.check();
     }
@@ -216,6 +228,9 @@ impl PartialEq for Queue {
     fn eq(&self, other: &Self) -> bool {
         let stored =
             |queue: &Self| (queue.next_id, queue.last_token, queue.unfinished, queue.drained);
-        stored(self) == stored(other) && self.jobs == other.jobs && self.ended == other.ended
+        stored(self) == stored(other)
+            && self.jobs == other.jobs
+            && self.ended == other.ended
+            && self.keys == other.keys
     }
 }

@@ -12,6 +12,9 @@ mod errand;
 mod explain;
 mod fields;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod mailbox;
 mod message;
 mod methods;

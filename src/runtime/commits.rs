@@ -98,6 +98,7 @@ impl Commits {
         match state.verdict(position) {
             Some(verdict) => {
                 drop(state);
+                assert_no_locks_held("while somebody is called back");
                 then(verdict);
             }
             None => state.callbacks.entry(position).or_default().push(then),

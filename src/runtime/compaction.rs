@@ -4,11 +4,11 @@
 //! Belongs to the log writer. Pieces go along with what is written anyway, so nobody waits for
 //! a copy; the queue lock is held for one piece at a time.
 
-use crate::engine::queue::Queue;
+use crate::engine::queue::{CopyPlace, Queue};
 use crate::store::{Mark, Store};
 use crate::vocabulary::{JobId, Record};
 
-/// A piece of a copy has at most so many jobs.
+/// A piece of a copy has at most so many jobs or keys.
 const PIECE_JOBS: usize = 256;
 /// A piece of a copy has about so many bytes, or one job.
 const PIECE_BYTES: usize = 64 << 10;
@@ -24,7 +24,7 @@ pub(super) struct Compaction {
 
 struct Copy {
     mark: Option<Mark>,
-    after: Option<JobId>,
+    place: CopyPlace,
     below: JobId,
 }
 
@@ -59,14 +59,14 @@ impl Compaction {
         }
         let Some(copy) = &mut self.copy else {
             let (record, below) = queue.begin_copy();
-            self.copy = Some(Copy { mark: None, after: None, below });
+            self.copy = Some(Copy { mark: None, place: CopyPlace::START, below });
             let begins_at = Some(transactions.len());
             transactions.push(vec![record]);
             return Added { begins_at, ends: false };
         };
-        let piece = queue.copy_some(copy.after, copy.below, PIECE_JOBS, PIECE_BYTES);
-        let ends = piece.last.is_none();
-        copy.after = piece.last;
+        let piece = queue.copy_some(copy.place, copy.below, PIECE_JOBS, PIECE_BYTES);
+        let ends = piece.next.is_none();
+        copy.place = piece.next.unwrap_or(copy.place);
         transactions.extend(piece.transactions);
         transactions.extend(ends.then(|| vec![queue.end_copy()]));
         Added { begins_at: None, ends }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::lock_order::assert_no_locks_held;
 use super::logical_unit::LogicalUnit;
 use crate::vocabulary::{OpError, OpErrorKind};
 
@@ -25,7 +26,11 @@ impl Contained {
     ) -> Result<T, OpError> {
         let gone = || OpError::new(OpErrorKind::Panicked, "the logical unit is gone");
         let unit = self.0.as_deref_mut().ok_or_else(gone)?;
-        guarded(|| method(unit)).unwrap_or_else(|panic| Err(error_of(&panic)))
+        let called = || {
+            assert_no_locks_held("while a logical unit is called");
+            method(unit)
+        };
+        guarded(called).unwrap_or_else(|panic| Err(error_of(&panic)))
     }
 }
 
@@ -48,6 +53,7 @@ pub(super) fn contain<T>(body: impl FnOnce() -> Result<T, OpError>) -> Result<T,
 /// Calls back who asked for it. A panic there must not end the thread that calls: others wait
 /// for it.
 pub(super) fn call_back(callback: impl FnOnce()) {
+    assert_no_locks_held("while somebody is called back");
     if let Err(panic) = guarded(callback) {
         tracing::error!(panic, "who was called back panicked");
     }

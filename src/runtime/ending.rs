@@ -175,7 +175,7 @@ impl Inner {
                 self.bounded(text.len(), || text)
             }
             Err(error) if error.kind == OpErrorKind::Canceled => Outcome::Canceled,
-            Err(error) => Outcome::Error(error),
+            Err(error) => Outcome::Error(error.at_most(self.limits.result_bytes)),
         }
     }
 

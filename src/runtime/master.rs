@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use super::builder::MasterBuilder;
 use super::config_writer::ConfigWriter;
 use super::inner::Inner;
-use super::lock_order::LockClass;
+use super::lock_order::{LockClass, assert_no_locks_held};
 use super::sync::Mutex;
 use super::view::{Answer, CancelAnswer, JobView};
 use super::worker_pool::Task;
@@ -16,6 +16,7 @@ use crate::engine::queue::{Bounds, Cancelled, Refusal};
 use crate::store::MAX_TRANSACTION_BYTES;
 use crate::vocabulary::{
     Error, ErrorKind, FeedbackEntry, Hierarchy, Job, JobId, NewJob, Priority, Record, Status,
+    SubmissionKey,
 };
 
 /// What the master allows at most.
@@ -36,7 +37,8 @@ pub struct Limits {
     pub feedback_bytes: usize,
     /// Bytes of one line of feedback; the rest is cut off.
     pub line_bytes: usize,
-    /// Bytes of an opcode's result; an opcode with a larger one fails.
+    /// Bytes of an opcode's result; an opcode with a larger one fails. Of a longer error message
+    /// the rest is cut off.
     pub result_bytes: usize,
 }
 
@@ -96,6 +98,13 @@ impl Limits {
 pub struct Master {
     pub(super) inner: Arc<Inner>,
     pub(super) threads: Mutex<Option<Threads>>,
+}
+
+/// What goes with the jobs of a submission.
+struct Terms<'a> {
+    origin: Option<String>,
+    key: Option<&'a SubmissionKey>,
+    although_drained: bool,
 }
 
 pub(super) static THREADS: LockClass = LockClass::new("threads");
@@ -165,7 +174,7 @@ impl Master {
         jobs: Vec<NewJob>,
         origin: Option<String>,
     ) -> Result<Answer<Vec<JobId>>, Error> {
-        self.take_in(jobs, origin, false)
+        self.take_in(jobs, Terms { origin, key: None, although_drained: false })
     }
 
     /// As [`begin_submit`](Self::begin_submit), also where the queue is drained.
@@ -178,16 +187,51 @@ impl Master {
         jobs: Vec<NewJob>,
         origin: Option<String>,
     ) -> Result<Answer<Vec<JobId>>, Error> {
-        self.take_in(jobs, origin, true)
+        self.take_in(jobs, Terms { origin, key: None, although_drained: true })
     }
 
-    fn take_in(
+    /// As [`submit`](Self::submit), once: where jobs were submitted under that key before, also
+    /// before a restart, this gives their ids and submits nothing. So whoever does not know
+    /// whether a submission got through repeats it.
+    ///
+    /// A key is known as long as one of its jobs is in the queue; beside those, the newest 10,000
+    /// are.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin_submit_once`](Self::begin_submit_once); `Stopped` also where the disk fails.
+    pub fn submit_once(&self, key: &SubmissionKey, jobs: Vec<NewJob>) -> Result<Vec<JobId>, Error> {
+        let answer = self.begin_submit_once(key, jobs, None)?;
+        self.wait_durable(answer.position)?;
+        Ok(answer.value)
+    }
+
+    /// As [`submit_once`](Self::submit_once), without waiting for the disk: the answer must not be
+    /// told to anybody before [`wait_durable`](Self::wait_durable), also where it repeats another.
+    ///
+    /// # Errors
+    ///
+    /// As [`begin_submit`](Self::begin_submit); `Refused` also where the key belongs to a
+    /// submission of another number of jobs. Whether it was submitted before is looked at first: a
+    /// queue that is full or drained since then refuses no repetition.
+    pub fn begin_submit_once(
         &self,
+        key: &SubmissionKey,
         jobs: Vec<NewJob>,
         origin: Option<String>,
-        although_drained: bool,
     ) -> Result<Answer<Vec<JobId>>, Error> {
-        let taken_in = self.take_in_checked(jobs, origin, although_drained);
+        let shell = self.inner.shell();
+        let known = shell.queue.submitted_under(key, jobs.len())?;
+        let position = shell.position;
+        drop(shell);
+        match known {
+            Some(value) => Ok(Answer { value, position }),
+            None => self.take_in(jobs, Terms { origin, key: Some(key), although_drained: false }),
+        }
+    }
+
+    fn take_in(&self, jobs: Vec<NewJob>, terms: Terms<'_>) -> Result<Answer<Vec<JobId>>, Error> {
+        let taken_in = self.take_in_checked(jobs, terms);
         if taken_in.is_err() {
             self.inner.metrics.refused();
         }
@@ -197,9 +241,9 @@ impl Master {
     fn take_in_checked(
         &self,
         jobs: Vec<NewJob>,
-        origin: Option<String>,
-        although_drained: bool,
+        terms: Terms<'_>,
     ) -> Result<Answer<Vec<JobId>>, Error> {
+        let Terms { origin, key, although_drained } = terms;
         self.check_opcodes(&jobs)?;
         let (mut shell, recalled) = self.shell_with_ends(&jobs)?;
         if shell.stopping {
@@ -210,7 +254,11 @@ impl Master {
             return Err(Refusal::Drained.into());
         }
         let (bounds, now) = (self.inner.limits.bounds(), self.inner.now());
-        let submitted = shell.queue.submit_recalling(jobs, &recalled, origin, &bounds, now);
+        let queue = &mut shell.queue;
+        let submitted = match key {
+            Some(key) => queue.submit_once(key, jobs, &recalled, origin, &bounds, now),
+            None => queue.submit_recalling(jobs, &recalled, origin, &bounds, now),
+        };
         let (value, records) = submitted?;
         let position = shell.append(records);
         drop(shell);
@@ -363,6 +411,7 @@ impl Master {
                 self.forget(id, registration);
                 return self.last_word(answer);
             }
+            assert_no_locks_held("while a client waits for a job");
             // An error means that the registration was dropped: look again all the same.
             _ = changed.recv();
         }

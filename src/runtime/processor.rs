@@ -176,7 +176,11 @@ impl Inner {
         };
         active.token = token;
         let position = self.append(&mut shell, records);
-        let needed = if on_crash == CrashPolicy::Retry { position - 1 } else { position };
+        // The first start is on disk before it executes, whatever it is: from then on a crash takes
+        // back one fencing token at most, which the next life leaves out.
+        let may_be_lost = on_crash == CrashPolicy::Retry && shell.has_started;
+        shell.has_started = true;
+        let needed = if may_be_lost { position - 1 } else { position };
         self.go_on_when_durable(shell, needed, id, Task::Execute(active))
     }
 
@@ -271,6 +275,7 @@ impl Inner {
     }
 
     pub(super) fn undone(&self, id: JobId, error: Option<OpError>) {
+        let error = error.map(|error| error.at_most(self.limits.result_bytes));
         let mut shell = self.shell();
         let records = shell.queue.undone(id, error, self.now());
         self.append(&mut shell, records);

@@ -38,6 +38,8 @@ pub(super) struct Shell {
     failed: bool,
     /// Jobs in the processor's hands, and how to stop what executes.
     pub(super) active: HashMap<JobId, CancelToken>,
+    /// Some opcode has started since the log was opened.
+    pub(super) has_started: bool,
     /// The moment for which the alarm is set.
     pub(super) alarm: Option<Timestamp>,
     /// No job is to be taken up until somebody says so.
@@ -60,6 +62,7 @@ impl Shell {
             awaiting: VecDeque::new(),
             failed: false,
             active: HashMap::new(),
+            has_started: false,
             alarm: None,
             paused: false,
             stopping: false,

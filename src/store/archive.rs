@@ -6,14 +6,14 @@
 
 mod visit;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::codec;
 use super::file::{Directory, LogFile, RealDirectory};
-use super::frame::{Draft, frame_at, next_frame};
+use super::frame::{Draft, Frame, frame_at, next_frame};
 use super::recovery::newer;
 use super::segment::{self, FORMAT, HEADER_BYTES, Header, HeaderFault, KIND_ARCHIVE};
 use super::state_dir::ARCHIVE;
@@ -23,6 +23,19 @@ use crate::vocabulary::{Error, ErrorKind, Job, JobId, Record};
 pub(crate) const BUCKET_JOBS: u64 = 1000;
 /// A part that is longer than this is followed by another.
 pub(crate) const PART_BYTES: u64 = 64 << 20;
+
+/// What is in an archive.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArchiveReport {
+    /// How many files it has.
+    pub files: u64,
+    /// The jobs that can be read, by id.
+    pub jobs: BTreeSet<JobId>,
+    /// Files and offsets at which something stands that is no record. A crash leaves such bytes
+    /// too: then they are of a job that is still in the queue, or stands in the archive again.
+    pub unreadable: Vec<(PathBuf, u64)>,
+}
 
 /// The archive of a state directory, or one in memory. May be used by many threads.
 pub struct Archive(Place);
@@ -99,6 +112,21 @@ impl Archive {
             Place::Files(files) => files.get(id),
         }
     }
+
+    /// Reads all of it. Takes memory for one file and for the ids of the jobs.
+    ///
+    /// # Errors
+    ///
+    /// `Io`; `Corrupt` where a file is of a newer version.
+    pub fn check(&self) -> Result<ArchiveReport, Error> {
+        match &self.0 {
+            Place::Memory(kept) => {
+                let jobs = lock(kept).keys().copied().collect();
+                Ok(ArchiveReport { jobs, ..ArchiveReport::default() })
+            }
+            Place::Files(files) => files.check(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Archive {
@@ -117,6 +145,14 @@ pub(crate) fn name(bucket: u64, part: u64) -> String {
         0 => format!("{bucket:08}.jobs"),
         part => format!("{bucket:08}-{part}.jobs"),
     }
+}
+
+/// Which bucket and part a file of that name is.
+fn number(file: &str) -> Option<(u64, u64)> {
+    let stem = file.strip_suffix(".jobs")?;
+    let (bucket, part) = stem.split_once('-').unwrap_or((stem, "0"));
+    let (bucket, part) = (bucket.parse().ok()?, part.parse().ok()?);
+    (name(bucket, part) == file).then_some((bucket, part))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -184,6 +220,7 @@ impl Files {
         for part in 0.. {
             let len = self.directory.len(&name(bucket, part)).map_err(|error| {
                 Error::io(format!("cannot look at {}", self.place(bucket, part)), error)
+                    .hint("the jobs stay in the queue; see to the trouble of the disk")
             })?;
             match len {
                 Some(len) => parts.push((part, len)),
@@ -230,21 +267,53 @@ impl Files {
                 offset = next.unwrap_or(bytes.len());
                 continue;
             };
-            offset += frame.len;
-            if frame.sequence != id.get() {
-                continue;
-            }
-            if frame.version > codec::VERSION {
-                let place = self.path.join(name(header.number, header.first));
-                return Err(newer(&place, frame.version.into(), codec::VERSION.into()));
-            }
-            if codec::decode(frame.version, frame.payload, &mut |record| found.take(record))
-                .is_err()
+            if frame.sequence == id.get() && self.read_frame(&frame, header, &mut found)?.is_none()
             {
-                damage.get_or_insert(offset - frame.len);
+                damage.get_or_insert(offset);
             }
+            offset += frame.len;
         }
         Ok((found.whole(), damage))
+    }
+
+    /// Takes in what stands in a frame; none where that is no record.
+    fn read_frame(
+        &self,
+        frame: &Frame<'_>,
+        header: &Header,
+        found: &mut Found,
+    ) -> Result<Option<()>, Error> {
+        if frame.version > codec::VERSION {
+            let place = self.path.join(name(header.number, header.first));
+            return Err(newer(&place, "records", frame.version.into(), codec::VERSION.into()));
+        }
+        let mut each = |record| found.take(record);
+        Ok(codec::decode(frame.version, frame.payload, &mut each).ok())
+    }
+
+    fn check(&self) -> Result<ArchiveReport, Error> {
+        let mut report = ArchiveReport::default();
+        let cannot = |error| Error::io(format!("cannot list {}", self.path.display()), error);
+        for name in self.directory.list().map_err(cannot)? {
+            let Some((bucket, part)) = number(&name) else { continue };
+            report.files += 1;
+            let bytes = self.read(&name, u64::MAX)?;
+            match self.header(&bytes, bucket, part) {
+                Ok(header) => {
+                    let damage = visit::visit_part(&bytes, &header, &mut |job| {
+                        report.jobs.insert(job.id);
+                        Ok(())
+                    })?;
+                    let place = |offset| (self.path.join(&name), offset as u64);
+                    report.unreadable.extend(damage.map(place));
+                }
+                Err(_) if Header::decode(&bytes, KIND_ARCHIVE) == Err(HeaderFault::Damaged) => {
+                    report.unreadable.push((self.path.join(&name), 0));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(report)
     }
 
     fn read(&self, name: &str, at_most: u64) -> Result<Vec<u8>, Error> {
@@ -259,7 +328,7 @@ impl Files {
             Ok(header) if (header.number, header.first) == (bucket, part) => Ok(header),
             Ok(_) => Err(corrupt(format!("{place} has the name of another file"))),
             Err(HeaderFault::Newer(format)) => {
-                Err(newer(&self.path.join(name(bucket, part)), format, FORMAT))
+                Err(newer(&self.path.join(name(bucket, part)), "archive", format, FORMAT))
             }
             Err(HeaderFault::Damaged) => {
                 Err(corrupt(format!("{place} is damaged at offset 0, in its header")))

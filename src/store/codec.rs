@@ -11,7 +11,9 @@ use bincode::error::DecodeError;
 use crate::vocabulary::{Error, Record};
 
 /// The version of the encoding of records. Stands in every frame.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
+/// The oldest version that is read. Since then records were only added at the end.
+pub(crate) const OLDEST: u8 = 1;
 
 const ENCODING: Configuration<LittleEndian, Varint, NoLimit> = bincode::config::standard();
 
@@ -31,7 +33,7 @@ pub(crate) fn decode(
     mut payload: &[u8],
     each: &mut dyn FnMut(Record),
 ) -> Result<(), DecodeError> {
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return Err(DecodeError::Other("a version that never was"));
     }
     while !payload.is_empty() {

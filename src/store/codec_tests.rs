@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::codec::{VERSION, decode, encode};
+use super::codec::{OLDEST, VERSION, decode, encode};
 use crate::vocabulary::{
     CloseCause, CrashPolicy, Dependency, FeedbackEntry, FeedbackKind, FeedbackLog, Job, JobId,
     JobOp, JobRef, JobTerms, NewJob, OpCode, OpError, OpErrorKind, OpId, OpState, OpTerms, Outcome,
-    Params, Priority, Reason, Record, Retries, Status, Timestamp, Tries, UndoState,
+    Params, Priority, Reason, Record, Retries, Status, SubmissionKey, Timestamp, Tries, UndoState,
 };
 
 const TIME: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -118,6 +118,7 @@ fn samples() -> Vec<Record> {
         terms(job, &error),
         Record::Returned { job, op },
         Record::Postponed { job, op, time, until: time, lacking: error },
+        Record::Keyed { key: SubmissionKey::new("k").unwrap(), first: job, jobs: 2 },
     ]
 }
 
@@ -144,6 +145,7 @@ fn name(record: &Record) -> &'static str {
         Record::Terms { .. } => "Terms",
         Record::Returned { .. } => "Returned",
         Record::Postponed { .. } => "Postponed",
+        Record::Keyed { .. } => "Keyed",
     }
 }
 
@@ -171,6 +173,7 @@ CopyDone 011001fb2c0104
 Terms 0111fb2c01013c000102000101fc0065cd1d010301fc0065cd1d3c000201fd00803c3048140c000101016d0101650107000000000000
 Returned 0112fb2c0101
 Postponed 0113fb2c0101fd00803c3048140c00fd00803c3048140c0001016d010165
+Keyed 0114016bfb2c0102
 ";
 
 fn hex(bytes: &[u8]) -> String {
@@ -205,6 +208,23 @@ fn what_was_written_in_golden_bytes_reads_back() {
         let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
         let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
         assert_eq!(decoded(&bytes), Some(vec![record]), "{line}");
+    }
+}
+
+#[test]
+fn what_earlier_versions_wrote_is_read_and_what_never_was_is_not() {
+    let payload = bytes_of(&samples()[..19]);
+    for version in 0..=VERSION + 1 {
+        let mut count = 0;
+        let read = decode(version, &payload, &mut |_| count += 1);
+        assert_eq!(
+            (read.is_ok(), count),
+            match version {
+                OLDEST..=VERSION => (true, 19),
+                _ => (false, 0),
+            },
+            "version {version}"
+        );
     }
 }
 
@@ -260,7 +280,7 @@ proptest! {
 
     #[test]
     fn damaged_records_are_records_or_an_error(
-        which in 0..22_usize,
+        which in 0..23_usize,
         damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let mut bytes = bytes_of(&samples()[which..=which]);

@@ -8,8 +8,25 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::vocabulary::Error;
+
 /// The permissions of every file in a state directory.
 pub(crate) const FILE_MODE: u32 = 0o600;
+
+/// What the operating system has refused, with what to do about it.
+pub(crate) fn refused(what: impl Into<String>, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => "see who owns it with ls -ld, or name another directory",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "name a state directory on a file system that can be written"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "make room on the disk, or raise the limit; then start again: nothing is lost"
+        }
+        _ => "name another state directory if this one cannot be used",
+    };
+    Error::io(what, error).hint(hint)
+}
 
 /// One directory of files.
 pub(crate) trait Directory: Send + Sync {

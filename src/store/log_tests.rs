@@ -192,7 +192,7 @@ fn a_log_of_a_newer_version_is_refused_and_not_touched() {
     let before = disk.operations();
     let error = open(&disk).unwrap_err();
     let expected = "log/00000001.log was written by a newer lockmaster \
-                    (log format 9; this one reads up to 1)";
+                    (format 9 of log; this one reads up to 1)";
     assert_eq!(error.to_string(), expected);
     assert_eq!(disk.operations(), before);
 }

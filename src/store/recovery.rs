@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::codec;
-use super::file::Directory;
+use super::file::{Directory, refused};
 use super::frame::{self, Frame, Rest, frame_at};
 use super::segment::{self, FORMAT, HEADER_BYTES, Header, HeaderFault, KIND_LOG, Segment, Sizes};
 use crate::vocabulary::{Error, ErrorKind, Record};
@@ -63,7 +63,7 @@ pub(crate) fn recover(
         Some((walked, bytes)) => settle(directory, path, walked, bytes)?,
         None => begin(directory, path, sizes)?,
     };
-    sweep(directory).map_err(|error| Error::io(format!("{}", path.display()), error))?;
+    sweep(directory).map_err(|error| refused(format!("{}", path.display()), error))?;
     let open_ended = last.is_some_and(|(walked, _)| walked.open_ended);
     report.segments = report.segments.max(1);
     Ok(Recovered { segment, full, next, open_ended, report })
@@ -95,7 +95,11 @@ fn read(
     sizes: Sizes,
     replay: &mut dyn FnMut(Record),
 ) -> Result<Read, Error> {
-    let mut reader = Reader { path, sizes, replay, next: 1, report: ReplayReport::default() };
+    read_with(&mut Reader::new(path, sizes, replay), directory)
+}
+
+fn read_with(reader: &mut Reader<'_>, directory: &dyn Directory) -> Result<Read, Error> {
+    let path = reader.path;
     let numbers = reader.skip_forgotten(directory, segments(directory, path)?)?;
     let (mut last, mut full) = (None, VecDeque::new());
     for (number, due) in numbers.iter().zip(numbers.first().copied().unwrap_or(1)..) {
@@ -108,14 +112,41 @@ fn read(
         last = is_last.then_some((walked, bytes));
     }
     reader.report.segments = numbers.len() as u64;
-    Ok(Read { next: reader.next, last, full, report: reader.report })
+    Ok(Read { next: reader.next, last, full, report: std::mem::take(&mut reader.report) })
+}
+
+/// Where the log cannot be read any further, if it is damaged; hands over what there is before
+/// it. An error where something else is wrong than its bytes.
+pub(super) fn find_damage(
+    directory: &dyn Directory,
+    path: &Path,
+    sizes: Sizes,
+    replay: &mut dyn FnMut(Record),
+) -> Result<Option<Place>, Error> {
+    let mut reader = Reader::new(path, sizes, replay);
+    match read_with(&mut reader, directory) {
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == ErrorKind::Corrupt && !reader.is_newer => {
+            let (segment, offset) = reader.at;
+            Ok(Some(Place { segment, offset, next: reader.next }))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A place in the log: in that segment, at that offset, where the frame of that number is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) segment: u64,
+    pub(super) offset: usize,
+    pub(super) next: u64,
 }
 
 /// The numbers of the segments there are, in order.
-fn segments(directory: &dyn Directory, path: &Path) -> Result<Vec<u64>, Error> {
+pub(super) fn segments(directory: &dyn Directory, path: &Path) -> Result<Vec<u64>, Error> {
     let names = directory
         .list()
-        .map_err(|error| Error::io(format!("cannot list {}", path.display()), error))?;
+        .map_err(|error| refused(format!("cannot list {}", path.display()), error))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| segment::number(name)).collect();
     numbers.sort_unstable();
     Ok(numbers)
@@ -124,7 +155,7 @@ fn segments(directory: &dyn Directory, path: &Path) -> Result<Vec<u64>, Error> {
 /// A new log's first segment.
 fn begin(directory: &dyn Directory, path: &Path, sizes: Sizes) -> Result<Segment, Error> {
     Segment::create(directory, Header::new(1, 1), sizes)
-        .map_err(|error| Error::io(format!("cannot begin a log in {}", path.display()), error))
+        .map_err(|error| refused(format!("cannot begin a log in {}", path.display()), error))
 }
 
 /// Makes the end of the log durable as it was read, whatever the last process left in memory.
@@ -141,7 +172,7 @@ fn settle(
         Ok(segment)
     };
     let name = path.join(segment::name(walked.header.number));
-    settled().map_err(|error| Error::io(format!("cannot write {}", name.display()), error))
+    settled().map_err(|error| refused(format!("cannot write {}", name.display()), error))
 }
 
 /// Removes segments that were never finished, and makes the names durable.
@@ -170,10 +201,26 @@ struct Reader<'a> {
     sizes: Sizes,
     replay: &'a mut dyn FnMut(Record),
     next: u64,
+    /// The segment being read, and how far it is good.
+    at: (u64, usize),
+    /// Whether it was written by a newer program.
+    is_newer: bool,
     report: ReplayReport,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    fn new(path: &'a Path, sizes: Sizes, replay: &'a mut dyn FnMut(Record)) -> Self {
+        Self {
+            path,
+            sizes,
+            replay,
+            next: 1,
+            at: (1, 0),
+            is_newer: false,
+            report: ReplayReport::default(),
+        }
+    }
+
     /// The segments of the log: all there are, unless the first ones have been removed. Then the
     /// log begins with the first that says it may; what is left before it is to be removed.
     fn skip_forgotten(
@@ -188,7 +235,7 @@ impl Reader<'_> {
             let name = self.path.join(segment::name(*number));
             let bytes = directory
                 .read(&segment::name(*number), HEADER_BYTES as u64)
-                .map_err(|error| Error::io(format!("cannot read {}", name.display()), error))?;
+                .map_err(|error| refused(format!("cannot read {}", name.display()), error))?;
             let header = decode(&bytes, &name)?;
             if header.begins {
                 self.next = header.first;
@@ -200,7 +247,8 @@ impl Reader<'_> {
     }
 
     /// The content of a segment, which has to be the one whose turn it is.
-    fn load(&self, directory: &dyn Directory, number: u64, due: u64) -> Result<Vec<u8>, Error> {
+    fn load(&mut self, directory: &dyn Directory, number: u64, due: u64) -> Result<Vec<u8>, Error> {
+        self.at = (due, 0);
         if number != due {
             return Err(missing(self.path, due));
         }
@@ -209,7 +257,7 @@ impl Reader<'_> {
         let place = self.path.join(&name);
         let bytes = directory
             .read(&name, most + 1)
-            .map_err(|error| Error::io(format!("cannot read {}", place.display()), error))?;
+            .map_err(|error| refused(format!("cannot read {}", place.display()), error))?;
         match bytes.len() as u64 > most {
             true => Err(corrupt(format!("{} is longer than {most} bytes", place.display()))),
             false => Ok(bytes),
@@ -219,7 +267,9 @@ impl Reader<'_> {
     /// Replays a segment and looks at what follows its last frame.
     fn walk(&mut self, bytes: &[u8], number: u64, is_last: bool) -> Result<Walked, Error> {
         let place = self.path.join(segment::name(number));
+        self.at = (number, 0);
         let header = self.header(bytes, number, &place)?;
+        self.at.1 = HEADER_BYTES;
         let mut walked =
             Walked { header, last: 0, end: HEADER_BYTES, torn: false, open_ended: false };
         while let Some(frame) = frame_at(bytes, walked.end, header.salt, self.next..=self.next) {
@@ -227,14 +277,17 @@ impl Reader<'_> {
             self.next += 1;
             walked.open_ended = !frame.payload.is_empty();
             (walked.last, walked.end) = (walked.end, walked.end + frame.len);
+            self.at.1 = walked.end;
         }
         walked.torn = self.torn(bytes, &walked, is_last, &place)?;
         self.report.bytes += walked.end as u64;
         Ok(walked)
     }
 
-    fn header(&self, bytes: &[u8], number: u64, place: &Path) -> Result<Header, Error> {
-        let header = decode(bytes, place)?;
+    fn header(&mut self, bytes: &[u8], number: u64, place: &Path) -> Result<Header, Error> {
+        let header = decode(bytes, place);
+        self.is_newer = header.is_err() && is_newer(bytes);
+        let header = header?;
         if header.number != number {
             let other = header.number;
             return Err(corrupt(format!(
@@ -260,7 +313,8 @@ impl Reader<'_> {
         offset: usize,
     ) -> Result<(), Error> {
         if frame.version > codec::VERSION {
-            return Err(newer(place, frame.version.into(), codec::VERSION.into()));
+            self.is_newer = true;
+            return Err(newer(place, "records", frame.version.into(), codec::VERSION.into()));
         }
         let (replay, records) = (&mut self.replay, &mut self.report.records);
         let mut each = |record| {
@@ -301,9 +355,13 @@ impl Reader<'_> {
     }
 }
 
+fn is_newer(segment: &[u8]) -> bool {
+    matches!(Header::decode(segment, KIND_LOG), Err(HeaderFault::Newer(_)))
+}
+
 fn decode(bytes: &[u8], place: &Path) -> Result<Header, Error> {
     Header::decode(bytes, KIND_LOG).map_err(|fault| match fault {
-        HeaderFault::Newer(format) => newer(place, format, FORMAT),
+        HeaderFault::Newer(format) => newer(place, "log", format, FORMAT),
         HeaderFault::Damaged => {
             corrupt(format!("{} is damaged at offset 0, in its header", place.display()))
         }
@@ -322,9 +380,10 @@ fn corrupt(message: String) -> Error {
     )
 }
 
-pub(super) fn newer(place: &Path, format: u32, known: u32) -> Error {
+pub(super) fn newer(place: &Path, what: &str, format: u32, known: u32) -> Error {
     let message = format!(
-        "{} was written by a newer lockmaster (log format {format}; this one reads up to {known})",
+        "{} was written by a newer lockmaster (format {format} of {what}; this one reads up to \
+         {known})",
         place.display()
     );
     Error::new(ErrorKind::Corrupt, message)

@@ -4,14 +4,16 @@
 //! that ends; the file's content only tells who holds it.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fs4::{FileExt, TryLockError};
 
-use super::file::FILE_MODE;
+use super::file::{self, FILE_MODE};
 use crate::vocabulary::{Error, ErrorKind};
 
 /// The permissions of the state directory and what is in it.
@@ -20,6 +22,8 @@ const DIRECTORY_MODE: u32 = 0o750;
 pub(crate) const ARCHIVE: &str = "archive";
 /// More is not read of who holds the lock.
 const HOLDER_BYTES: u64 = 4096;
+/// How long the lock of a process that is dead is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A state directory that is this process's own until dropped.
 #[derive(Debug)]
@@ -110,7 +114,11 @@ fn lock(path: &Path, owner: &str) -> Result<File, Error> {
     let mut file = options.open(&place).map_err(|error| refused(&place, "cannot open", error))?;
     match FileExt::try_lock(&file) {
         Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(in_use(path, &mut file)),
+        Err(TryLockError::WouldBlock) => {
+            let holder = holder(&mut file);
+            let left_behind = if is_dead(&holder) { lock_within(file, PATIENCE) } else { None };
+            file = left_behind.ok_or_else(|| in_use(path, &holder))?;
+        }
         Err(TryLockError::Error(error)) => return Err(refused(&place, "cannot lock", error)),
     }
     write_holder(&mut file, owner).map_err(|error| refused(&place, "cannot write", error))?;
@@ -119,20 +127,50 @@ fn lock(path: &Path, owner: &str) -> Result<File, Error> {
 
 fn write_holder(file: &mut File, owner: &str) -> io::Result<()> {
     file.set_len(0)?;
+    file.rewind()?;
     let owner = owner.replace(char::is_control, " ");
     let (pid, host, since) = (std::process::id(), host(), utc_now());
     file.write_all(format!("{owner}\npid {pid}\nhost {host}\nsince {since}\n").as_bytes())
 }
 
-/// The refusal for who comes second, naming the first.
-fn in_use(path: &Path, file: &mut File) -> Error {
-    let mut content = Vec::new();
-    let read = file.take(HOLDER_BYTES).read_to_end(&mut content);
-    let holder = match read {
-        Ok(_) if !content.is_empty() => {
-            String::from_utf8_lossy(&content).trim_end().replace('\n', ", ")
+/// Whether that process, which holds the lock as the file says, is dead.
+///
+/// It happens: a process that is killed while it starts another one leaves the lock to that, up
+/// to the moment at which the other's program is loaded.
+fn is_dead(holder: &str) -> bool {
+    let pid = holder.lines().find_map(|line| line.strip_prefix("pid ")).unwrap_or_default();
+    let here = holder.lines().any(|line| line.strip_prefix("host ") == Some(&host()));
+    let proc = Path::new("/proc");
+    here && !pid.is_empty() && proc.join("self").exists() && !proc.join(pid).exists()
+}
+
+/// Takes the lock as soon as it is free, if that is soon. Where it is not, it is given back by
+/// the thread that waits for it, whenever it gets it.
+fn lock_within(file: File, patience: Duration) -> Option<File> {
+    let (sender, locked) = mpsc::channel();
+    let wait = move || {
+        if FileExt::lock(&file).is_ok() {
+            // Nobody listens any more where it took too long.
+            let _ = sender.send(file);
         }
-        _ => "another process".to_owned(),
+    };
+    thread::Builder::new().name("lock".to_owned()).spawn(wait).ok()?;
+    locked.recv_timeout(patience).ok()
+}
+
+/// What the file says of who holds the lock.
+fn holder(file: &mut File) -> String {
+    let mut content = Vec::new();
+    // What cannot be read is not told.
+    let _ = file.take(HOLDER_BYTES).read_to_end(&mut content);
+    String::from_utf8_lossy(&content).trim_end().to_owned()
+}
+
+/// The refusal for who comes second, naming the first.
+fn in_use(path: &Path, holder: &str) -> Error {
+    let holder = match holder {
+        "" => "another process".to_owned(),
+        known => known.replace('\n', ", "),
     };
     Error::new(
         ErrorKind::InUse,
@@ -142,15 +180,7 @@ fn in_use(path: &Path, file: &mut File) -> Error {
 }
 
 fn refused(path: &Path, what: &str, error: io::Error) -> Error {
-    let hint = match error.kind() {
-        io::ErrorKind::PermissionDenied => "see who owns it with ls -ld, or name another directory",
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "name a state directory on a file system that can be written"
-        }
-        io::ErrorKind::StorageFull => "make room on the disk",
-        _ => "name another state directory if this one cannot be used",
-    };
-    Error::io(format!("{what} {}", path.display()), error).hint(hint)
+    file::refused(format!("{what} {}", path.display()), error)
 }
 
 fn host() -> String {
@@ -182,6 +212,46 @@ fn utc(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A state directory that is locked by somebody, while the file says that it is `pid`.
+    fn locked_by(pid: u32) -> (tempfile::TempDir, File) {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = lock(dir.path(), "another").unwrap();
+        let text = format!("another\npid {pid}\nhost {}\nsince once\n", host());
+        std::fs::write(dir.path().join("lock"), text).unwrap();
+        (dir, lock)
+    }
+
+    #[test]
+    fn a_lock_that_a_dead_process_left_to_its_child_is_waited_for() {
+        let (dir, held) = locked_by(u32::MAX);
+        thread::scope(|scope| {
+            let opening = scope.spawn(|| StateDir::open(dir.path(), "a test"));
+            FileExt::unlock(&held).unwrap();
+            let opened = opening.join().unwrap().unwrap();
+            let holder = std::fs::read_to_string(dir.path().join("lock")).unwrap();
+            assert!(holder.starts_with("a test\npid "), "{holder:?}");
+            drop(opened);
+        });
+    }
+
+    #[test]
+    fn waiting_for_it_has_an_end_and_leaves_no_lock_behind() {
+        let (dir, held) = locked_by(u32::MAX);
+        let second = || File::open(dir.path().join("lock")).unwrap();
+        assert!(lock_within(second(), Duration::ZERO).is_none());
+        FileExt::unlock(&held).unwrap();
+        assert!(lock_within(second(), PATIENCE).is_some(), "the first who waited gave it back");
+    }
+
+    #[test]
+    fn a_lock_of_a_living_process_is_not_waited_for() {
+        let (dir, _held) = locked_by(std::process::id());
+        let error = StateDir::open(dir.path(), "a test").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InUse);
+        assert!(error.to_string().contains("in use by another, pid"), "{error}");
+        assert!(!is_dead("another\npid 1\nhost elsewhere"), "of others nothing is known");
+    }
 
     #[test]
     fn times_are_written_as_dates() {

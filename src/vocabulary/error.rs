@@ -163,6 +163,21 @@ impl OpError {
         Self::new(OpErrorKind::Exec, message)
     }
 
+    /// The same error with at most about so many bytes: it is kept with its job. How much of the
+    /// message is missing is said at its end; a code that is too long is left out.
+    #[must_use]
+    pub fn at_most(mut self, bytes: usize) -> Self {
+        let all = self.message.len();
+        if all > bytes {
+            let end = (0..=bytes).rev().find(|end| self.message.is_char_boundary(*end));
+            self.message.truncate(end.unwrap_or_default());
+            let cut = all - self.message.len();
+            self.message.push_str(&format!(" ... ({cut} more bytes were cut off)"));
+        }
+        self.code = self.code.filter(|code| code.len() <= bytes);
+        self
+    }
+
     /// It ran out of its time.
     #[must_use]
     pub fn timed_out(message: impl Into<String>) -> Self {

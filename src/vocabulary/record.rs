@@ -8,6 +8,7 @@ use super::job::{Job, JobId, JobOp, NewJob, Outcome};
 use super::opcode::CrashPolicy;
 use super::priority::Priority;
 use super::status::Status;
+use super::submission_key::SubmissionKey;
 use super::terms::{JobTerms, TermsOfOps};
 use super::time::Timestamp;
 
@@ -198,6 +199,15 @@ pub enum Record {
         /// What it lacks.
         lacking: OpError,
     },
+    /// Under which key jobs were submitted: along with them, and in a copy.
+    Keyed {
+        /// The key.
+        key: SubmissionKey,
+        /// The first of the jobs.
+        first: JobId,
+        /// How many there are.
+        jobs: u32,
+    },
 }
 
 impl Record {
@@ -224,7 +234,8 @@ impl Record {
             Self::DrainSet { .. }
             | Self::Recalled { .. }
             | Self::CopyBegun { .. }
-            | Self::CopyDone { .. } => None,
+            | Self::CopyDone { .. }
+            | Self::Keyed { .. } => None,
         }
     }
 

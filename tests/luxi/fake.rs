@@ -16,7 +16,7 @@ use lockmaster::runtime::{
 };
 use lockmaster::vocabulary::{
     Error, ErrorKind, FeedbackEntry, FeedbackKind, FeedbackLog, Job, JobId, JobOp, NewJob,
-    Priority, Status, Timestamp,
+    Priority, Status, SubmissionKey, Timestamp,
 };
 
 type Notify = Box<dyn FnOnce() + Send>;
@@ -29,6 +29,7 @@ struct State {
     held: Vec<Then>,
     hold: bool,
     drained: bool,
+    keys: BTreeMap<SubmissionKey, Vec<JobId>>,
     registrations: u64,
     given_out: u64,
     archived: BTreeMap<JobId, JobView>,
@@ -186,6 +187,19 @@ impl Service for Fake {
         state.jobs.extend(views);
         state.given_out += ids.len() as u64;
         Ok(Answer { value: ids, position: 1 })
+    }
+
+    fn begin_submit_once(
+        &self,
+        key: &SubmissionKey,
+        jobs: Vec<NewJob>,
+    ) -> Result<Answer<Vec<JobId>>, Error> {
+        if let Some(ids) = self.state().keys.get(key) {
+            return Ok(Answer { value: ids.clone(), position: 1 });
+        }
+        let answer = self.begin_submit(jobs)?;
+        self.state().keys.insert(key.clone(), answer.value.clone());
+        Ok(answer)
     }
 
     fn set_drained(&self, drained: bool) -> Result<Answer<()>, Error> {

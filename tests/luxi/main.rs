@@ -4,5 +4,6 @@
 mod fake;
 mod fuzz;
 mod lists;
+mod once;
 mod recorded;
 mod served;

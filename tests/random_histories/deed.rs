@@ -90,10 +90,6 @@ impl World {
         self.seen(|seen| seen.notes.clone())
     }
 
-    pub(crate) fn forget(&self) {
-        self.seen(|seen| seen.notes.clear());
-    }
-
     /// No two were ever where one has to be alone, and everybody has left.
     pub(crate) fn assert_alone(&self) {
         self.seen(|seen| {

@@ -1,9 +1,7 @@
 //! What is true of every history that has come to its end.
 
-use std::collections::BTreeSet;
-
-use lockmaster::vocabulary::{Job, JobOp, OpErrorKind, Outcome, Record, UndoState};
-use lockmaster::{CrashPolicy, Dependency, JobRef, Status};
+use lockmaster::vocabulary::{Job, JobOp, Outcome, UndoState};
+use lockmaster::{Dependency, JobRef, Status};
 
 use crate::deed::{Deed, End, Note, World};
 
@@ -87,7 +85,7 @@ fn assert_nobody_ran_before_whom_it_waits_for(jobs: &[Job], notes: &[(u64, u32, 
 
 /// Every job is final, and so by the table of dependencies and by what its deeds were to do. A
 /// job that was cancelled has gone part of that way.
-pub(crate) fn assert_statuses(jobs: &[Job]) {
+fn assert_statuses(jobs: &[Job]) {
     for job in jobs {
         assert!(job.status().is_final(), "{job:#?}");
         let expected = expected_statuses(job, jobs);
@@ -125,11 +123,7 @@ fn first_unmet(op: &JobOp, jobs: &[Job]) -> Option<Status> {
 }
 
 fn own_end(op: &JobOp) -> Status {
-    let interrupted = matches!(op.outcome(), Some(Outcome::Error(error))
-        if error.kind == OpErrorKind::Interrupted);
-    let deed = deed(op);
-    match deed.end {
-        _ if interrupted && deed.on_crash != CrashPolicy::Retry => Status::Error,
+    match deed(op).end {
         End::Well | End::Heeding => Status::Success,
         _ => Status::Error,
     }
@@ -138,23 +132,4 @@ fn own_end(op: &JobOp) -> Status {
 fn on<'j>(dependency: &Dependency, jobs: &'j [Job]) -> &'j Job {
     let JobRef::Id(id) = dependency.on else { panic!("{dependency:?} was not resolved") };
     &jobs[id.get() as usize - 1]
-}
-
-/// The opcodes that have ended, and the undos that have been tried, as the log knows them.
-pub(crate) fn ended(kept: &[Record]) -> BTreeSet<(u64, u32, bool)> {
-    let ended = kept.iter().filter_map(|record| match record {
-        Record::Finished { job, op, .. } => Some((job.get(), *op, false)),
-        Record::Undone { job, op, .. } => Some((job.get(), *op, true)),
-        _ => None,
-    });
-    ended.collect()
-}
-
-/// Nothing that has ended is done again, and nothing is done twice.
-pub(crate) fn assert_nothing_is_done_again(world: &World, ended: &BTreeSet<(u64, u32, bool)>) {
-    let mut done = ended.clone();
-    for (job, op, note) in world.notes() {
-        let what = (job, op, note == Note::Undone);
-        assert!(note == Note::Ended || done.insert(what), "{what:?} is done again");
-    }
 }

@@ -1,6 +1,7 @@
 //! Any history a real master can live through: jobs with locks, dependencies, priorities,
 //! failures, panics and undos, cancelled and hurried at any moment, by several threads, over
-//! several lives of one state directory. What has to be true of all of them is checked.
+//! several lives of one state directory. What has to be true of all of them is checked. Crashes are
+//! the simulation's (`src/runtime/simulation.rs`), which has one thread and any number of them.
 //!
 //! A few seconds; `LOCKMASTER_HISTORIES=500` plays so many, `LOCKMASTER_SEED=...` one again.
 
@@ -13,7 +14,6 @@ mod play;
 mod random;
 
 use lockmaster::runtime::JobView;
-use lockmaster::store::MemoryStore;
 use lockmaster::{Master, Shutdown};
 
 use deed::Deed;
@@ -64,40 +64,4 @@ fn on_disk_whatever_is_thrown_at_a_master_over_several_lives() {
         }
         laws::check(&play.world, &before.unwrap_or_default());
     });
-}
-
-#[test]
-fn in_memory_a_crash_anywhere_is_recovered_from() {
-    each_seed(|seed| {
-        let mut play = Play::new(seed);
-        let store = MemoryStore::recording();
-        let master = Master::builder("").store(Box::new(store.clone()), Vec::new());
-        let master = master.unit::<Deed>().workers(play.random.below(8) + 1).start().unwrap();
-        play.act(&master, 200);
-        play.wait_for_all(&master);
-        master.shutdown(Shutdown::Finish, None).unwrap();
-        laws::check(&play.world, &jobs_of(&master));
-        let log = store.transactions();
-        for _ in 0..5 {
-            let kept = play.random.below(log.len() + 1);
-            crash_after(&mut play, log[..kept].concat());
-        }
-    });
-}
-
-/// Starts a master on what a crash has left, twice: the second crash is at once.
-fn crash_after(play: &mut Play, kept: Vec<lockmaster::vocabulary::Record>) {
-    let ended = laws::ended(&kept);
-    let store = MemoryStore::recording();
-    let builder = Master::builder("").store(Box::new(store.clone()), kept.clone());
-    drop(builder.unit::<Deed>().paused().start().unwrap());
-    let kept = [kept, store.transactions().concat()].concat();
-    play.world.forget();
-    let builder = Master::builder("").store(Box::new(MemoryStore::volatile()), kept);
-    let master = builder.unit::<Deed>().workers(4).start().unwrap();
-    play.wait_for_all(&master);
-    let jobs = jobs_of(&master);
-    play.world.assert_alone();
-    laws::assert_nothing_is_done_again(&play.world, &ended);
-    laws::assert_statuses(&jobs);
 }

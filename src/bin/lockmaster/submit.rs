@@ -8,6 +8,7 @@ use lockmaster::interfaces::catalogue::Catalogue;
 use lockmaster::interfaces::job_file::JobFile;
 use lockmaster::vocabulary::{
     Dependency, Error, Hierarchy, JobId, JobRef, NewJob, OpCode, OpId, Params, Priority, Status,
+    SubmissionKey,
 };
 use serde_json::{Map, Value};
 
@@ -36,6 +37,11 @@ pub(crate) struct SubmitArgs {
 
     #[command(flatten)]
     one: OneOp,
+
+    /// A name for this submission: where jobs were submitted under it before, print their ids
+    /// and submit nothing
+    #[arg(long, value_name = "KEY")]
+    key: Option<SubmissionKey>,
 
     /// Wait until they have ended; print the status beside the id
     #[arg(short, long)]
@@ -83,7 +89,10 @@ fn parameter(text: &str) -> Result<(String, Value), String> {
 pub(crate) fn run(args: &SubmitArgs) -> Result<ExitCode, Error> {
     let jobs = jobs(args)?;
     let mut client = args.daemon.connect()?;
-    let ids = client.submit(&jobs)?;
+    let ids = match &args.key {
+        Some(key) => client.submit_once(key, &jobs)?,
+        None => client.submit(&jobs)?,
+    };
     if !args.wait {
         ids.iter().try_for_each(output::print)?;
         return Ok(ExitCode::SUCCESS);

@@ -135,6 +135,7 @@ impl Queue {
             return Err(super::apply::misfit(record, "the job did not end so"));
         }
         self.jobs.remove(&id);
+        self.keys.has_left(id);
         if self.dependents.contains_key(&id) {
             self.ended.insert(id, status);
         }

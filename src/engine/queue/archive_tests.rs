@@ -8,7 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::vocabulary::{
-    CrashPolicy, Dependency, JobRef, NewJob, OpCode, OpError, OpId, Outcome, Params, Timestamp,
+    CrashPolicy, Dependency, JobRef, NewJob, OpCode, OpError, OpId, Outcome, Params, SubmissionKey,
+    Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
@@ -39,6 +40,13 @@ fn id(number: u64) -> JobId {
     JobId::new(number).unwrap()
 }
 
+/// A queue that remembers few keys of submissions that are gone.
+fn empty() -> Queue {
+    let mut queue = Queue::new(500);
+    queue.remember_keys(3);
+    queue
+}
+
 /// A queue, all its records, and how archived jobs ended, which is what an archive knows.
 struct World {
     queue: Queue,
@@ -48,7 +56,7 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { queue: Queue::new(500), records: Vec::new(), archive: BTreeMap::new() }
+        Self { queue: empty(), records: Vec::new(), archive: BTreeMap::new() }
     }
 
     fn keep(&mut self, records: Vec<Record>) {
@@ -61,6 +69,14 @@ impl World {
             self.queue.submit_recalling(jobs, &self.archive, None, &bounds(), NOW).unwrap();
         self.keep(records);
         ids
+    }
+
+    fn submit_once(&mut self, key: &str, jobs: Vec<NewJob>) -> Result<Vec<JobId>, Refusal> {
+        let key = SubmissionKey::new(key).unwrap();
+        let submitted = self.queue.submit_once(&key, jobs, &self.archive, None, &bounds(), NOW);
+        let (ids, records) = submitted?;
+        self.keep(records);
+        Ok(ids)
     }
 
     /// Takes the next job up and ends its opcode; nothing where there is none.
@@ -91,7 +107,7 @@ impl World {
     }
 
     fn replayed(&self, from: usize) -> Queue {
-        let mut queue = Queue::new(500);
+        let mut queue = empty();
         for record in &self.records[from..] {
             queue.apply(record).unwrap();
         }
@@ -203,7 +219,7 @@ fn a_copy_that_is_not_whole_is_no_queue() {
     let mut world = World::new();
     world.submit(vec![job(1); 3]);
     let (begun, below) = world.queue.begin_copy();
-    let piece = world.queue.copy_some(None, below, 2, usize::MAX);
+    let piece = world.queue.copy_some(CopyPlace::START, below, 2, usize::MAX);
     let copied: Vec<Record> = piece.transactions.concat();
     let mut queue = Queue::new(500);
     for record in [begun].iter().chain(&copied) {
@@ -234,6 +250,7 @@ fn a_large_job_is_copied_in_pieces_and_is_whole_again() {
 #[derive(Clone, Debug)]
 enum Step {
     Submit(usize),
+    SubmitOnce { key: u8, jobs: usize },
     SubmitAfter { back: u64, any: bool },
     Run { succeeds: bool },
     Cancel(u64),
@@ -247,6 +264,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..3_usize).prop_map(Step::Submit),
+        3 => (0..12_u8, 1..3_usize).prop_map(|(key, jobs)| Step::SubmitOnce { key, jobs }),
         3 => (1..6_u64, any::<bool>()).prop_map(|(back, any)| Step::SubmitAfter { back, any }),
         5 => any::<bool>().prop_map(|succeeds| Step::Run { succeeds }),
         1 => (0..9_u64).prop_map(Step::Cancel),
@@ -261,7 +279,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// A copy that is being made: where it begins in the records, and how far it is.
 struct InCopy {
     from: usize,
-    after: Option<JobId>,
+    place: CopyPlace,
     below: JobId,
 }
 
@@ -282,6 +300,7 @@ impl Play {
     fn take(&mut self, step: &Step) {
         match step {
             Step::Submit(ops) => self.submit(job(*ops)),
+            Step::SubmitOnce { key, jobs } => self.submit_once(*key, *jobs),
             Step::SubmitAfter { back, any } => {
                 let statuses = if *any { &[][..] } else { &[Status::Success] };
                 if let Some(on) = self.back(*back) {
@@ -317,6 +336,13 @@ impl Play {
         self.next += 1;
     }
 
+    fn submit_once(&mut self, key: u8, jobs: usize) {
+        let before = self.world.queue.len();
+        // Refused where the key belongs to a submission of another number of jobs.
+        _ = self.world.submit_once(&format!("key {key}"), vec![job(1); jobs]);
+        self.next += (self.world.queue.len() - before) as u64;
+    }
+
     fn say(&mut self, back: u64) {
         let Some(id) = self.back(back) else { return };
         let kind = crate::vocabulary::FeedbackKind::Message;
@@ -335,15 +361,15 @@ impl Play {
     fn begin(&mut self) {
         self.abandoned.extend(self.copy.as_ref().map(|copy| copy.from));
         let (record, below) = self.world.queue.begin_copy();
-        self.copy = Some(InCopy { from: self.world.records.len(), after: None, below });
+        self.copy = Some(InCopy { from: self.world.records.len(), place: CopyPlace::START, below });
         self.world.keep(vec![record]);
     }
 
     fn go_on(&mut self, jobs: usize) {
         let Some(copy) = &mut self.copy else { return };
-        let piece = self.world.queue.copy_some(copy.after, copy.below, jobs, usize::MAX);
-        let ends = piece.last.is_none().then(|| self.world.queue.end_copy());
-        copy.after = piece.last;
+        let piece = self.world.queue.copy_some(copy.place, copy.below, jobs, usize::MAX);
+        let ends = piece.next.is_none().then(|| self.world.queue.end_copy());
+        copy.place = piece.next.unwrap_or(copy.place);
         if ends.is_some() {
             self.begins.push(copy.from);
             self.begins.append(&mut self.abandoned);

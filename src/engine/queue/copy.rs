@@ -5,7 +5,8 @@
 //! when its turn comes, by id, and ends with what else is known. A queue whose first record
 //! begins a copy does not know the jobs whose turn is yet to come: what is said of them is
 //! passed over, because it is in the copy that follows. For a queue that knows all jobs, a copy
-//! says nothing new.
+//! says nothing new. The keys of submissions come after the jobs: so it is known by then which
+//! of their jobs are still there.
 
 use super::Queue;
 use super::apply::misfit;
@@ -20,13 +21,27 @@ pub(super) struct Copying {
     below: JobId,
 }
 
-/// Some jobs of a copy.
+/// Where a copy goes on that is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CopyPlace {
+    /// With the job after that one.
+    Jobs(Option<JobId>),
+    /// With the key of the submission after that one, told by its first job.
+    Keys(Option<JobId>),
+}
+
+impl CopyPlace {
+    /// Where every copy begins.
+    pub const START: Self = Self::Jobs(None);
+}
+
+/// A part of a copy.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Piece {
-    /// The jobs, each in one transaction or several.
+    /// What is copied: each job and key in one transaction, or a job in several.
     pub transactions: Vec<Vec<Record>>,
-    /// The last job copied; none where none was left.
-    pub last: Option<JobId>,
+    /// Where to go on; none where nothing was left.
+    pub next: Option<CopyPlace>,
 }
 
 impl Queue {
@@ -37,24 +52,41 @@ impl Queue {
         (Record::CopyBegun { next_id, last_token, drained }, next_id)
     }
 
-    /// The next jobs of a copy: at most `jobs`, and about `bytes`, but at least one.
+    /// What comes next in a copy: at most `most` jobs or keys, and about `bytes` of jobs, but at
+    /// least one. The keys come after all jobs.
     #[must_use]
-    pub fn copy_some(
-        &self,
-        after: Option<JobId>,
-        below: JobId,
-        jobs: usize,
-        bytes: usize,
-    ) -> Piece {
+    pub fn copy_some(&self, place: CopyPlace, below: JobId, most: usize, bytes: usize) -> Piece {
+        match place {
+            CopyPlace::Jobs(after) => {
+                let piece = self.copy_jobs(after, below, most, bytes);
+                match piece.next {
+                    None => self.copy_keys(None, below, most),
+                    Some(_) => piece,
+                }
+            }
+            CopyPlace::Keys(after) => self.copy_keys(after, below, most),
+        }
+    }
+
+    fn copy_jobs(&self, after: Option<JobId>, below: JobId, most: usize, bytes: usize) -> Piece {
         let (mut piece, mut taken) = (Piece::default(), 0);
         let due = self.after(after).map(|(_, job)| job).take_while(|job| job.id < below);
-        for job in due.take(jobs) {
-            piece.last = Some(job.id);
+        for job in due.take(most) {
+            piece.next = Some(CopyPlace::Jobs(Some(job.id)));
             piece.transactions.extend(Record::copies_of(job, Record::PIECE_BYTES));
             taken += job.bytes();
             if taken > bytes {
                 break;
             }
+        }
+        piece
+    }
+
+    fn copy_keys(&self, after: Option<JobId>, below: JobId, most: usize) -> Piece {
+        let mut piece = Piece::default();
+        for (first, key, jobs) in self.keys.after(after, below).take(most) {
+            piece.next = Some(CopyPlace::Keys(Some(first)));
+            piece.transactions.push(vec![Record::Keyed { key: key.clone(), first, jobs }]);
         }
         piece
     }
@@ -121,8 +153,9 @@ impl Queue {
             let (next_id, last_token) = numbering;
             let begins = Copying { after: None, below: next_id };
             let copying = (next_id > JobId::FIRST).then_some(begins);
+            let keys = self.keys.emptied();
             let empty = Self::new(self.feedback_bytes);
-            *self = Self { next_id, last_token, drained, copying, ..empty };
+            *self = Self { next_id, last_token, drained, copying, keys, ..empty };
             return Ok(());
         }
         match (numbering, drained) == ((self.next_id, self.last_token), self.drained) {

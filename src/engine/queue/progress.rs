@@ -40,7 +40,8 @@ impl Queue {
         if job.ops[op].state != OpState::Pending || self.is_late(id, now) {
             return None;
         }
-        let token = self.last_token + 1;
+        let skipped = u64::from(std::mem::take(&mut self.skip_token));
+        let token = self.last_token + 1 + skipped;
         let mut records = Vec::new();
         self.record(
             &mut records,

@@ -15,6 +15,7 @@ impl Queue {
     /// Decides what becomes of opcodes that were executing when the last master died, each by
     /// its policy. Queued and waiting jobs go on as they are. To be called once, after replay.
     pub fn recover(&mut self, now: Timestamp) -> Vec<Record> {
+        self.skip_token = true;
         let interrupted: Vec<(JobId, usize)> = self.executing().collect();
         let mut records = Vec::new();
         for (id, op) in interrupted {

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::vocabulary::{self, ErrorKind, JobId, Status};
+use crate::vocabulary::{self, ErrorKind, JobId, Status, SubmissionKey};
 
 /// Why the queue refuses a request. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -50,6 +50,16 @@ pub enum Refusal {
         size: String,
         /// How large it may be.
         most: usize,
+    },
+    /// The key of a submission belongs to another one.
+    #[error("the key {key} belongs to a submission of {jobs} jobs, from job {first} on")]
+    OtherSubmission {
+        /// The key.
+        key: SubmissionKey,
+        /// The first job of the other one.
+        first: JobId,
+        /// How many jobs it had.
+        jobs: u32,
     },
     /// A dependency on a job that does not exist.
     #[error("job {index} of the submission depends on job {on}, which does not exist")]
@@ -110,6 +120,9 @@ impl From<Refusal> for vocabulary::Error {
                 (ErrorKind::Refused, "no jobs are taken until somebody clears the drain flag")
             }
             Refusal::TooLarge { .. } => (ErrorKind::Invalid, "split it, or raise the limit"),
+            Refusal::OtherSubmission { .. } => {
+                (ErrorKind::Refused, "a key names one submission: make up another one")
+            }
             Refusal::UnknownDependency { .. } => {
                 (ErrorKind::Invalid, "a job can depend on jobs submitted before or with it")
             }

@@ -7,7 +7,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::{Queue, Refusal};
 use crate::vocabulary::{
-    Dependency, JobId, JobRef, JobTerms, NewJob, OpCode, OpTerms, Record, Status, Timestamp, Tries,
+    Dependency, JobId, JobRef, JobTerms, NewJob, OpCode, OpTerms, Record, Status, SubmissionKey,
+    Timestamp, Tries,
 };
 
 /// What a submission may have at most.
@@ -72,6 +73,35 @@ impl Queue {
             self.record(&mut records, Record::Submitted { time: now, first, jobs, origin });
         }
         terms.into_iter().for_each(|terms| self.record(&mut records, terms));
+        Ok((ids, records))
+    }
+
+    /// As [`submit_recalling`](Self::submit_recalling), once: where the key is known, its jobs are
+    /// given and nothing is submitted, whatever the bounds say by now.
+    ///
+    /// The key is known as long as one of its jobs is in the queue; beside those, the newest
+    /// [`REMEMBERED_KEYS`](Self::REMEMBERED_KEYS) are.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::OtherSubmission`] where its submission had another number of jobs.
+    pub fn submit_once(
+        &mut self,
+        key: &SubmissionKey,
+        jobs: Vec<NewJob>,
+        recalled: &BTreeMap<JobId, Status>,
+        origin: Option<String>,
+        bounds: &Bounds,
+        now: Timestamp,
+    ) -> Result<(Vec<JobId>, Vec<Record>), Refusal> {
+        if let Some(ids) = self.submitted_under(key, jobs.len())? {
+            return Ok((ids, Vec::new()));
+        }
+        let (ids, mut records) = self.submit_recalling(jobs, recalled, origin, bounds, now)?;
+        if let Some(first) = ids.first().copied() {
+            let jobs = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+            self.record(&mut records, Record::Keyed { key: key.clone(), first, jobs });
+        }
         Ok((ids, records))
     }
 

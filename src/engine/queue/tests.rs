@@ -1,6 +1,7 @@
 //! What the queue makes of commands and records, case by case.
 
 mod details;
+mod scripts;
 mod terms;
 
 use super::*;

@@ -14,6 +14,9 @@ use crate::vocabulary::FeedbackKind;
 const LINE_BYTES: usize = 4096;
 /// What of one command's output goes on; more is read, counted and dropped.
 const OUTPUT_BYTES: usize = 1 << 20;
+/// What a line counts for beside its text: about what it takes in the log. Without this, a
+/// command that writes nothing but line feeds would take twenty times its output there.
+const LINE_COST: usize = 32;
 /// Read at once, and at most left in a pipe by its kernel default.
 const CHUNK: usize = 64 << 10;
 
@@ -196,7 +199,7 @@ impl Sink<'_> {
         if kind == FeedbackKind::Stderr && !text.trim().is_empty() {
             text.trim().clone_into(&mut self.last_stderr);
         }
-        match self.budget.checked_sub(text.len() + 1) {
+        match self.budget.checked_sub(text.len() + LINE_COST) {
             Some(left) => {
                 self.budget = left;
                 (self.say)(kind, &text);
@@ -245,6 +248,19 @@ mod tests {
         assert_eq!(cut.len(), 4);
         assert!(cut.iter().all(|line| line.len() <= LINE_BYTES && !line.contains('\u{fffd}')));
         assert_eq!(cut[..3].concat() + "\n" + &cut[3], long);
+    }
+
+    #[test]
+    fn short_lines_count_for_what_they_take_in_the_log() {
+        let chunk = b"y\n".repeat(CHUNK / 2);
+        let said = lines(&vec![&chunk[..]; 2]);
+        let most = OUTPUT_BYTES / (LINE_COST + 1);
+        assert_eq!(said.len(), most + 1);
+        let dropped = CHUNK - most;
+        assert_eq!(
+            said[most],
+            format!("{dropped} more lines were dropped: 1 MiB of output are kept")
+        );
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A blocking client.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind as IoErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use super::frame::Decoder;
 use super::message::{Request, parse_answer};
 use super::opcode::job_to_wire;
 use super::socket::check_path;
-use crate::vocabulary::{Error, ErrorKind, JobId, NewJob, Priority, Status};
+use crate::vocabulary::{Error, ErrorKind, JobId, NewJob, Priority, Status, SubmissionKey};
 
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 512 << 20;
@@ -104,14 +105,47 @@ impl Client {
             .hint("look at the daemon's log; jobs that were acknowledged are not lost")
     }
 
-    /// Submits jobs, all or none; the ids come when they are on the daemon's disk.
+    /// Submits jobs, all or none; the ids come when they are on the daemon's disk. They are
+    /// submitted once, under a key made up here, also where the connection is lost meanwhile.
     ///
     /// # Errors
     ///
-    /// As [`call`](Self::call).
+    /// As [`submit_once`](Self::submit_once).
     pub fn submit(&mut self, jobs: &[NewJob]) -> Result<Vec<JobId>, Error> {
+        self.submit_once(&random_key()?, jobs)
+    }
+
+    /// Submits jobs, all or none, unless that was done under this key before: then the ids are
+    /// those of then. Where the connection is lost before the answer came, this connects anew and
+    /// asks again, once.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call). Where it cannot be known whether the jobs were submitted, the hint
+    /// says how to find out.
+    pub fn submit_once(
+        &mut self,
+        key: &SubmissionKey,
+        jobs: &[NewJob],
+    ) -> Result<Vec<JobId>, Error> {
         let jobs: Vec<Value> = jobs.iter().map(job_to_wire).collect();
-        self.call("LockmasterSubmit", &json!([jobs]))
+        let args = json!([jobs, key]);
+        let answer = match self.call("LockmasterSubmit", &args) {
+            Err(error) if error.kind() == ErrorKind::Protocol => self.ask_again(&args),
+            answer => answer,
+        };
+        answer.map_err(|error| match error.kind() {
+            ErrorKind::Protocol => error.hint(format!(
+                "whether the jobs were submitted is not known; submit them again with --key {key}, \
+                 which does not submit them twice"
+            )),
+            _ => error,
+        })
+    }
+
+    fn ask_again(&mut self, args: &Value) -> Result<Vec<JobId>, Error> {
+        *self = Self::connect(&self.path)?;
+        self.call("LockmasterSubmit", args)
     }
 
     /// Those fields of those jobs, or of all jobs where `ids` is empty. A job that does not
@@ -272,6 +306,12 @@ impl Client {
         log.sort_by_key(|line| line.0);
         Ok(Change { status, log })
     }
+}
+
+/// A key like no other: 128 bits of what std draws from the system for its hash tables.
+fn random_key() -> Result<SubmissionKey, Error> {
+    let word = || RandomState::new().build_hasher().finish();
+    SubmissionKey::new(format!("{:016x}{:016x}", word(), word()))
 }
 
 fn unreachable(path: &Path, error: std::io::Error) -> Error {

@@ -54,10 +54,13 @@ pub(super) struct Held {
     pub(super) position: u64,
 }
 
+/// Finds the answer.
+type Work = Box<dyn FnOnce(&Desk<'_>) -> Result<Held, Failure> + Send>;
+
 /// What is to be done, by which thread.
 pub(super) struct Errand {
     pub(super) lane: Lane,
-    work: Box<dyn FnOnce(&Desk<'_>) -> Result<Held, Failure> + Send>,
+    work: Work,
 }
 
 impl Errand {

@@ -3,6 +3,7 @@
 //! As in luxid, a job that is named by its id is found wherever it is; a list of all has the
 //! archived ones too where the client asks whether jobs are archived.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 
 use super::errand::{Desk, Lane};
@@ -175,11 +176,10 @@ fn add_archived(
     let (mut failed, mut bytes) = (None, 0);
     let outcome = desk.service.archived_from(from, &mut |view| {
         let mut add = || {
-            if !found.contains_key(&view.job.id) {
-                let row = write(Found::Job(&view))?;
+            if let Entry::Vacant(place) = found.entry(view.job.id) {
+                let row = place.insert(write(Found::Job(&view))?);
                 bytes += row.as_ref().map_or(0, Vec::len);
                 rows.check_room(bytes)?;
-                found.insert(view.job.id, row);
             }
             desk.check_wanted()
         };

@@ -6,7 +6,7 @@ use crate::runtime::{
     Answer, AutoArchived, CancelAnswer, ConfigWriter, Explanation, JobView, LockOverview, Master,
     Stats,
 };
-use crate::vocabulary::{Error, FeedbackEntry, JobId, NewJob, Priority, Status};
+use crate::vocabulary::{Error, FeedbackEntry, JobId, NewJob, Priority, Status, SubmissionKey};
 
 /// The queue behind the protocol: a [`Master`], or something else in a test.
 ///
@@ -26,6 +26,17 @@ pub trait Service: Send + Sync + 'static {
     /// `Invalid`, `Refused`, `Stopped`.
     fn begin_submit_although_drained(&self, jobs: Vec<NewJob>)
     -> Result<Answer<Vec<JobId>>, Error>;
+
+    /// As [`Master::begin_submit_once`].
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, `Refused`, `Stopped`.
+    fn begin_submit_once(
+        &self,
+        key: &SubmissionKey,
+        jobs: Vec<NewJob>,
+    ) -> Result<Answer<Vec<JobId>>, Error>;
 
     /// As [`Master::set_drained`].
     ///
@@ -134,6 +145,14 @@ impl Service for Master {
         jobs: Vec<NewJob>,
     ) -> Result<Answer<Vec<JobId>>, Error> {
         Self::begin_submit_although_drained(self, jobs, None)
+    }
+
+    fn begin_submit_once(
+        &self,
+        key: &SubmissionKey,
+        jobs: Vec<NewJob>,
+    ) -> Result<Answer<Vec<JobId>>, Error> {
+        Self::begin_submit_once(self, key, jobs, None)
     }
 
     fn set_drained(&self, drained: bool) -> Result<Answer<()>, Error> {

@@ -10,7 +10,7 @@ use super::opcode::{Dialect, Terms, from_wire};
 use super::peer::Peer;
 use super::select::is_archived;
 use super::service::Service;
-use crate::vocabulary::{JobId, JobRef, NewJob};
+use crate::vocabulary::{JobId, JobRef, NewJob, SubmissionKey};
 
 type WireJob = Vec<Object<Value>>;
 
@@ -41,7 +41,7 @@ pub(super) fn many_jobs(
     submission.reply(service, |ids| ids.iter().map(|id| json!([true, id])).collect())
 }
 
-/// `LockmasterSubmit`: `[[{"label", "ops", "terms"}, ..]]`, in our own dialect.
+/// `LockmasterSubmit`: `[[{"label", "ops", "terms"}, ..]]`, in our own dialect, and a key of it.
 pub(super) fn our_jobs(
     service: &dyn Service,
     peer: Peer,
@@ -54,21 +54,27 @@ pub(super) fn our_jobs(
         #[serde(default)]
         terms: Option<Terms>,
     }
-    let (wire,): (Vec<OurJob>,) = request.args()?;
+    #[derive(Deserialize)]
+    struct Arguments(Vec<OurJob>, #[serde(default)] Option<SubmissionKey>);
+    let Arguments(wire, key) = request.args()?;
     let read = |(place, job): (usize, OurJob)| {
         let ops = read_job(&job.ops, Dialect::Own, place)?.ops;
         job.terms.unwrap_or_default().applied_to(NewJob { label: job.label, ..NewJob::of(ops) })
     };
     let jobs = wire.into_iter().enumerate().map(read).collect::<Result<_, _>>()?;
-    let submission = Submission { method: request.method.clone(), peer, jobs, gate: Gate::Closes };
+    let gate = key.map_or(Gate::Closes, Gate::Once);
+    let submission = Submission { method: request.method.clone(), peer, jobs, gate };
     submission.reply(service, |ids| json!(ids))
 }
 
-/// What the drain flag does to a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What lets a submission in.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Gate {
+    /// Not where the queue is drained.
     Closes,
     StaysOpen,
+    /// Not where the queue is drained; and under one key only once.
+    Once(SubmissionKey),
 }
 
 /// Jobs that somebody submits.
@@ -113,6 +119,7 @@ impl Submission {
         let answer = match self.gate {
             Gate::Closes => service.begin_submit(self.jobs)?,
             Gate::StaysOpen => service.begin_submit_although_drained(self.jobs)?,
+            Gate::Once(key) => service.begin_submit_once(&key, self.jobs)?,
         };
         let (first, count) = (answer.value.first(), answer.value.len());
         self.peer.did(&self.method, &json!({ "job": first, "jobs": count }));

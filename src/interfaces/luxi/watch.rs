@@ -121,7 +121,7 @@ impl Watch {
     }
 
     /// Tells how a job ended that is archived by now.
-    pub(super) fn from_archive(self) -> Errand {
+    pub(super) fn into_errand(self) -> Errand {
         Errand::new(Lane::Archive, move |desk| {
             let job = self.job.ok_or_else(lost)?;
             let view = desk.service.archived(job)?.ok_or_else(lost)?;

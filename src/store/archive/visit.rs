@@ -59,7 +59,11 @@ impl Files {
 }
 
 /// Calls `each` for the whole jobs in one part. The first place that is damaged, if one is.
-fn visit_part(bytes: &[u8], header: &Header, each: Visit<'_>) -> Result<Option<usize>, Error> {
+pub(super) fn visit_part(
+    bytes: &[u8],
+    header: &Header,
+    each: Visit<'_>,
+) -> Result<Option<usize>, Error> {
     let first = header.number * BUCKET_JOBS;
     let ids = first..=first + (BUCKET_JOBS - 1);
     let (mut offset, mut damage, mut found) = (HEADER_BYTES, None, Found::default());

@@ -52,7 +52,7 @@ const OPCODES: [&str; 6] = [
 ];
 
 fn add_told(registry: &mut Registry) -> Result<(), Error> {
-    OPCODES.iter().try_for_each(|id| registry.add(OpId::new(*id)?, |params| Ok(told(params))))
+    OPCODES.iter().try_for_each(|id| registry.add(OpId::new(id)?, |params| Ok(told(params))))
 }
 
 /// A master that is served.

@@ -319,7 +319,7 @@ fn terms_are_in_a_copy_of_the_queue() {
     live.start(id, false, CrashPolicy::Fail).unwrap();
     live.postpone(id, at(0)).unwrap();
     let (begun, below) = live.queue.begin_copy();
-    let piece = live.queue.copy_some(None, below, 100, 100_000);
+    let piece = live.queue.copy_some(CopyPlace::START, below, 100, 100_000);
     let copied = piece.transactions.into_iter().flatten();
     let records = [begun].into_iter().chain(copied).chain([live.queue.end_copy()]);
     let mut copy = Queue::new(10_000);

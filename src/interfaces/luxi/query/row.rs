@@ -15,7 +15,7 @@ pub(super) enum Row<'r> {
 
 impl Row<'_> {
     /// The value of a field; none where it has none (yet).
-    pub(super) fn value(&self, name: &str) -> Option<Value> {
+    pub(super) fn value(self, name: &str) -> Option<Value> {
         match self {
             Self::Job(Found::Job(view)) => {
                 let field = Field::named(name)?;
@@ -29,7 +29,7 @@ impl Row<'_> {
     }
 
     /// The value of a field as filters see it: of times, the seconds.
-    pub(super) fn to_compare(&self, name: &str) -> Option<Value> {
+    pub(super) fn to_compare(self, name: &str) -> Option<Value> {
         let value = self.value(name)?;
         match name {
             "received_ts" | "start_ts" | "end_ts" => value.get(0).cloned(),

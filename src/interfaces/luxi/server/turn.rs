@@ -152,7 +152,7 @@ impl Server {
         match watch.look(&*self.service, time_is_up) {
             Ok(Look::News(held)) => self.hold(token, connection, held),
             Ok(Look::Same) => return Some(watch),
-            Ok(Look::Archived) => self.send(token, connection, watch.from_archive(), 0),
+            Ok(Look::Archived) => self.send(token, connection, watch.into_errand(), 0),
             Err(failure) => Self::refuse(connection, &failure),
         }
         None

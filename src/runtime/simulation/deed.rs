@@ -1,0 +1,158 @@
+//! A unit that does as its parameters say, and notes it down.
+
+use std::panic::resume_unwind;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::world::{Note, What, let_others_act, world};
+use crate::runtime::{Context, DeclaredLocks, LogicalUnit, TypedOp};
+use crate::vocabulary::{CrashPolicy, LockMode, OpError, OpErrorKind};
+
+/// Names at a level: enough for strife, few enough for `ALL` to matter.
+pub(super) const NAMES: u8 = 3;
+
+/// How a deed ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum End {
+    Well,
+    Error,
+    Panic,
+    WrongArguments,
+    WrongPrerequisites,
+    PanicInLocks,
+    /// Succeeds unless it is cancelled.
+    Heeding,
+}
+
+/// What it locks at a level: a name, or all of them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Want {
+    pub(super) level: String,
+    pub(super) name: Option<u8>,
+    pub(super) alone: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Deed {
+    pub(super) wants: Vec<Want>,
+    pub(super) cluster: bool,
+    pub(super) at_once: bool,
+    pub(super) end: End,
+    pub(super) undo: bool,
+    pub(super) undo_fails: bool,
+    pub(super) on_crash: CrashPolicy,
+    /// Something it reserves for its job.
+    pub(super) reserves: Option<u8>,
+}
+
+impl TypedOp for Deed {
+    const ID: &'static str = "OP_DEED";
+}
+
+impl Deed {
+    /// Where it is while it executes, and whether alone.
+    pub(super) fn places(&self) -> Vec<(String, bool)> {
+        let names = |want: &Want| match want.name {
+            Some(name) => vec![name],
+            None => (0..NAMES).collect(),
+        };
+        let place = |want: &Want, name| (format!("{}/{name}", want.level), want.alone);
+        let wanted = self.wants.iter();
+        let wanted = wanted.flat_map(|want| names(want).into_iter().map(|name| place(want, name)));
+        wanted.chain([("cluster".to_owned(), self.cluster)]).collect()
+    }
+
+    /// Whether it comes as far as executing.
+    pub(super) fn gets_to_work(&self) -> bool {
+        ![End::WrongArguments, End::WrongPrerequisites, End::PanicInLocks].contains(&self.end)
+    }
+}
+
+/// A panic that is not reported: there are too many of them.
+fn panic_quietly() -> ! {
+    resume_unwind(Box::new("as asked"))
+}
+
+fn note(context: &Context, what: What) {
+    let note = Note {
+        job: context.job(),
+        op: context.op_index() as usize,
+        token: context.fencing_token(),
+        what,
+    };
+    world(|world| world.notes.push(note));
+}
+
+impl LogicalUnit for Deed {
+    fn check_arguments(&mut self) -> Result<(), OpError> {
+        match self.end {
+            End::WrongArguments => Err(OpError::prereq("as asked")),
+            _ => Ok(()),
+        }
+    }
+
+    fn big_lock(&self) -> LockMode {
+        if self.cluster { LockMode::Exclusive } else { LockMode::Shared }
+    }
+
+    fn locks_known_at_once(&self) -> bool {
+        self.at_once
+    }
+
+    fn declare_locks(&mut self, level: &str, locks: &mut DeclaredLocks<'_>) -> Result<(), OpError> {
+        if self.end == End::PanicInLocks && level == "node" {
+            panic_quietly();
+        }
+        for want in self.wants.iter().filter(|want| want.level == level) {
+            let mode = if want.alone { LockMode::Exclusive } else { LockMode::Shared };
+            match want.name {
+                Some(name) => locks.add(&name.to_string(), mode)?,
+                None => locks.all(mode)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn check_prereq(&mut self, _: &Context) -> Result<(), OpError> {
+        match self.end {
+            End::WrongPrerequisites => Err(OpError::prereq("as asked")),
+            _ => Ok(()),
+        }
+    }
+
+    fn execute(&mut self, context: &Context) -> Result<Value, OpError> {
+        note(context, What::Began);
+        if let Some(name) = self.reserves {
+            // That another job has it is an answer.
+            _ = context.config().reserve(context.job(), "thing", &name.to_string(), |_| false);
+        }
+        context.feedback("at it");
+        let_others_act();
+        if world(|world| world.crash) {
+            return Err(OpError::exec("nobody will hear of this"));
+        }
+        match self.end {
+            End::Heeding if context.cancel_token().is_set() => {
+                Err(OpError::new(OpErrorKind::Canceled, "as asked"))
+            }
+            End::Panic => panic_quietly(),
+            End::Error => Err(OpError::exec("as asked")),
+            _ => Ok(Value::Null),
+        }
+    }
+
+    fn can_undo(&self) -> bool {
+        self.undo
+    }
+
+    fn undo(&mut self, context: &Context) -> Result<(), OpError> {
+        note(context, What::Undone);
+        let_others_act();
+        if self.undo_fails { Err(OpError::exec("as asked")) } else { Ok(()) }
+    }
+
+    fn on_crash(&self) -> CrashPolicy {
+        self.on_crash
+    }
+}

@@ -1,0 +1,83 @@
+//! Random jobs.
+
+use super::deed::{Deed, End, NAMES, Want};
+use super::random::Random;
+use crate::runtime::TypedOp;
+use crate::vocabulary::{CrashPolicy, Dependency, JobId, JobRef, NewJob, OpCode, Priority, Status};
+
+/// Jobs to submit together; they may depend on one another and on the last ones before them.
+pub(super) fn batch(random: &mut Random, next: u64) -> Vec<NewJob> {
+    let count = random.below(3) + 1;
+    (0..count).map(|place| job(random, place, next)).collect()
+}
+
+fn job(random: &mut Random, place: usize, next: u64) -> NewJob {
+    let ops = random.below(3) + 1;
+    NewJob::of((0..ops).map(|_| opcode(random, place, next)).collect::<Vec<_>>())
+}
+
+fn opcode(random: &mut Random, place: usize, next: u64) -> OpCode {
+    let mut opcode = deed(random).opcode().unwrap();
+    while random.one_in(4) {
+        if let Some(on) = earlier(random, place, next) {
+            opcode = opcode.after(Dependency { on, statuses: statuses(random) });
+        }
+    }
+    opcode.with_priority(priority(random))
+}
+
+fn earlier(random: &mut Random, place: usize, next: u64) -> Option<JobRef> {
+    if place > 0 && random.one_in(2) {
+        return Some(JobRef::Batch(random.below(place) as u32));
+    }
+    let recent = random.below(6) as u64 + 1;
+    JobId::new(next.saturating_sub(recent)).map(JobRef::Id)
+}
+
+fn statuses(random: &mut Random) -> Vec<Status> {
+    let all = [Status::Success, Status::Error, Status::Canceled];
+    all.into_iter().filter(|_| random.one_in(2)).collect()
+}
+
+pub(super) fn priority(random: &mut Random) -> Priority {
+    Priority::new(random.below(40) as i64 - 20).unwrap()
+}
+
+fn deed(random: &mut Random) -> Deed {
+    let ends = [
+        End::Error,
+        End::Panic,
+        End::WrongArguments,
+        End::WrongPrerequisites,
+        End::PanicInLocks,
+        End::Heeding,
+        End::Heeding,
+    ];
+    Deed {
+        wants: wants(random),
+        cluster: random.one_in(12),
+        at_once: random.one_in(2),
+        end: if random.one_in(4) { random.one_of(&ends) } else { End::Well },
+        undo: random.one_in(2),
+        undo_fails: random.one_in(5),
+        on_crash: random.one_of(&[CrashPolicy::Fail, CrashPolicy::Retry, CrashPolicy::Undo]),
+        reserves: random.one_in(6).then(|| random.below(2) as u8),
+    }
+}
+
+/// Up to one want a name; a level is asked for by names or as a whole.
+fn wants(random: &mut Random) -> Vec<Want> {
+    let mut wants = Vec::new();
+    for level in ["instance", "node"] {
+        let whole = random.one_in(10);
+        let names: Vec<Option<u8>> =
+            if whole { vec![None] } else { (0..NAMES).map(Some).collect() };
+        for name in names {
+            if whole || random.one_in(3) {
+                let alone = random.one_in(2);
+                wants.push(Want { level: level.to_owned(), name, alone });
+            }
+        }
+    }
+    wants
+}

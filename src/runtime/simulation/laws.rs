@@ -1,0 +1,240 @@
+//! What has to be true after every step, and at the end.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::deed::{Deed, End};
+use super::shadow::Shadow;
+use super::world::{Note, What};
+use crate::engine::queue::Queue;
+use crate::vocabulary::{
+    CrashPolicy, Dependency, Job, JobId, JobOp, JobRef, OpErrorKind, OpState, Outcome, Status,
+    UndoState,
+};
+
+/// What was asked for, by job and place in it.
+pub(super) type Deeds = BTreeMap<JobId, Vec<Deed>>;
+
+/// What was asked for in a job.
+pub(super) fn deeds_of(job: &Job) -> Vec<Deed> {
+    let deed = |op: &JobOp| serde_json::from_str(op.opcode.params.as_json()).unwrap();
+    job.ops.iter().map(deed).collect()
+}
+
+/// What is known of jobs from the step before.
+#[derive(Default)]
+pub(super) struct Before(HashMap<JobId, Job>);
+
+impl Before {
+    /// Forgets: a crash may have taken back what was not on disk.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
+    }
+
+    /// Nothing that was final has changed, nothing that has ended was taken back, and what was
+    /// said is still there, with serials that grow.
+    pub(super) fn compare(&mut self, queue: &Queue) {
+        for job in queue.jobs() {
+            if let Some(before) = self.0.get(&job.id) {
+                if before == job {
+                    continue;
+                }
+                assert_follows(before, job);
+            }
+            self.0.insert(job.id, job.clone());
+        }
+    }
+}
+
+fn assert_follows(before: &Job, now: &Job) {
+    let (old, new) = (before.status(), now.status());
+    assert!(!old.is_final(), "job {} was {old}, and has changed: {now:#?}", now.id);
+    assert!(
+        old != Status::Canceling || new == Status::Canceling || new.is_final(),
+        "job {} is {new} after {old}",
+        now.id
+    );
+    for (old, new) in before.ops.iter().zip(&now.ops) {
+        assert!(
+            old.outcome().is_none() || old.outcome() == new.outcome(),
+            "{old:?} became {new:?}"
+        );
+        assert!(old.fencing_token <= new.fencing_token, "{old:?} became {new:?}");
+    }
+    let said = |job: &Job| job.feedback.entries().map(|entry| entry.serial).collect::<Vec<_>>();
+    let (old, new) = (said(before), said(now));
+    assert!(new.starts_with(&old), "{old:?} became {new:?}");
+    assert!(new.is_sorted_by(|one, next| one < next), "{new:?}");
+}
+
+/// No two opcodes execute where one of them has to be alone.
+pub(super) fn assert_alone(queue: &Queue, deeds: &Deeds) {
+    let mut inside: BTreeMap<String, (usize, usize)> = BTreeMap::new();
+    for job in queue.jobs().filter(|job| !job.status().is_final()) {
+        let Some(op) = job.ops.iter().position(|op| op.state == OpState::Running) else { continue };
+        for (place, alone) in deeds[&job.id][op].places() {
+            let (shared, exclusive) = inside.entry(place).or_default();
+            *if alone { exclusive } else { shared } += 1;
+        }
+    }
+    for (place, (shared, exclusive)) in inside {
+        assert!(exclusive == 0 || exclusive + shared == 1, "{place}: {shared} and {exclusive}");
+    }
+}
+
+/// What was known when a deed was done.
+pub(super) struct Moment<'a> {
+    pub(super) shadow: &'a Shadow,
+    pub(super) deeds: &'a Deeds,
+    /// What deeds did before, and before the last crash.
+    pub(super) earlier: &'a [Note],
+    pub(super) in_this_life: usize,
+    pub(super) crashed: bool,
+    /// Jobs that were told that they were cancelled before anything of theirs ran.
+    pub(super) stopped: &'a BTreeSet<JobId>,
+}
+
+impl Moment<'_> {
+    /// What has to be on disk before that, is; and nothing is done again that has ended.
+    pub(super) fn assert_allowed(&self, note: &Note) {
+        let Some(job) = self.shadow.queue().get(note.job) else {
+            panic!("{note:?}, and its job is not on disk");
+        };
+        match note.what {
+            What::Began => self.assert_may_begin(note, job),
+            What::Undone => self.assert_may_be_undone(note, job),
+        }
+    }
+
+    fn assert_may_begin(&self, note: &Note, job: &Job) {
+        assert!(!self.stopped.contains(&note.job), "{note:?}, and it was cancelled");
+        let op = &job.ops[note.op];
+        assert!(op.outcome().is_none(), "{note:?}, and it has ended: {job:#?}");
+        let succeeded = |op: &JobOp| op.outcome().map(Outcome::status) == Some(Status::Success);
+        assert!(job.ops[..note.op].iter().all(succeeded), "{note:?}, out of turn: {job:#?}");
+        for dependency in &op.opcode.depends {
+            let ended =
+                on(dependency, self.shadow.queue()).is_some_and(|on| on.status().is_final());
+            assert!(ended, "{note:?}, before what it waits for: {dependency:?}");
+        }
+        self.assert_token(note);
+        let same = |earlier: &&Note| (earlier.job, earlier.op) == (note.job, note.op);
+        let (before, here) = self.earlier.split_at(self.in_this_life);
+        let began = |notes: &[Note]| notes.iter().filter(same).any(|note| note.what == What::Began);
+        let again = before.iter().filter(same).count() > 0;
+        assert!(!began(here), "{note:?} for the second time in one life");
+        let repeatable = self.deeds[&note.job][note.op].on_crash == CrashPolicy::Retry;
+        assert!(!again || repeatable, "{note:?}, which may not be repeated");
+    }
+
+    /// No start has the token of another, and of two that have to be alone somewhere, the later
+    /// one has the greater.
+    fn assert_token(&self, note: &Note) {
+        let places = self.deeds[&note.job][note.op].places();
+        let collides = |other: &Note| {
+            let theirs = self.deeds[&other.job][other.op].places();
+            let pairs = places.iter().flat_map(|one| theirs.iter().map(move |other| (one, other)));
+            pairs.into_iter().any(|((one, alone), (other, also))| one == other && (*alone || *also))
+        };
+        for other in self.earlier.iter().filter(|other| other.what == What::Began) {
+            assert_ne!(other.token, note.token, "{note:?} after {other:?}");
+            let grows = other.token < note.token || !collides(other);
+            assert!(grows, "{note:?} after {other:?}");
+        }
+    }
+
+    fn assert_may_be_undone(&self, note: &Note, job: &Job) {
+        let op = &job.ops[note.op];
+        assert_eq!(op.undo, UndoState::Wanted, "{note:?}, and nobody on disk wants that: {job:#?}");
+        let same = |earlier: &&Note| (earlier.job, earlier.op) == (note.job, note.op);
+        let began = self.earlier.iter().filter(same).any(|note| note.what == What::Began);
+        // One that was to begin when the master died may not have come to it.
+        let perhaps = self.crashed && op.on_crash != CrashPolicy::Fail;
+        assert!(began || perhaps, "{note:?}, which has done nothing");
+        let here = &self.earlier[self.in_this_life..];
+        let again = here.iter().filter(same).any(|note| note.what == What::Undone);
+        assert!(!again, "{note:?} for the second time in one life");
+        let later = job.ops[note.op + 1..].iter().zip(note.op + 1..);
+        for (op, place) in later.filter(|(op, _)| op.undo == UndoState::Wanted) {
+            let undone = here
+                .iter()
+                .any(|note| (note.job, note.op, note.what) == (job.id, place, What::Undone));
+            assert!(undone, "{note:?} before {op:?}");
+        }
+    }
+}
+
+fn on<'q>(dependency: &Dependency, queue: &'q Queue) -> Option<&'q Job> {
+    let JobRef::Id(id) = dependency.on else { panic!("{dependency:?} was not resolved") };
+    queue.get(id)
+}
+
+/// Every job has ended, and so by the table of dependencies and by what its deeds were to do. A
+/// job that was cancelled has gone part of that way.
+pub(super) fn assert_ended_rightly(queue: &Queue, deeds: &Deeds) {
+    for job in queue.jobs() {
+        assert!(job.status().is_final(), "nothing goes on, and there is {job:#?}");
+        let expected = expected_statuses(job, queue, &deeds[&job.id]);
+        let found: Vec<Status> =
+            job.ops.iter().filter_map(|op| op.outcome().map(Outcome::status)).collect();
+        let same = found.iter().zip(&expected).take_while(|(one, other)| one == other).count();
+        let rest_is_canceled = found[same..].iter().all(|status| *status == Status::Canceled);
+        let fits = same == found.len() || (job.cancel_requested.is_some() && rest_is_canceled);
+        assert!(fits, "expected {expected:?} of {job:#?}");
+        assert_undone_rightly(job, &deeds[&job.id]);
+    }
+}
+
+fn expected_statuses(job: &Job, queue: &Queue, deeds: &[Deed]) -> Vec<Status> {
+    let mut before = Status::Success;
+    let mut statuses = Vec::new();
+    for (op, deed) in job.ops.iter().zip(deeds) {
+        if before == Status::Success {
+            before = first_unmet(op, queue).unwrap_or_else(|| own_end(op, deed));
+        }
+        statuses.push(before);
+    }
+    statuses
+}
+
+/// What the first dependency that does not hold makes of the opcode.
+fn first_unmet(op: &JobOp, queue: &Queue) -> Option<Status> {
+    let status = |dependency: &Dependency| on(dependency, queue).map(Job::status);
+    let met = |dependency: &&Dependency| {
+        let status = status(dependency);
+        let any = dependency.statuses.is_empty() && status != Some(Status::Canceled);
+        any || status.is_some_and(|status| dependency.statuses.contains(&status))
+    };
+    let unmet = op.opcode.depends.iter().find(|dependency| !met(dependency))?;
+    let canceled = status(unmet) == Some(Status::Canceled);
+    Some(if canceled { Status::Canceled } else { Status::Error })
+}
+
+fn own_end(op: &JobOp, deed: &Deed) -> Status {
+    let interrupted = matches!(op.outcome(), Some(Outcome::Error(error))
+        if error.kind == OpErrorKind::Interrupted);
+    match deed.end {
+        _ if interrupted && deed.on_crash != CrashPolicy::Retry => Status::Error,
+        End::Well | End::Heeding => Status::Success,
+        _ => Status::Error,
+    }
+}
+
+/// What has begun was taken back, unless all went well; and what it cannot take back was not.
+fn assert_undone_rightly(job: &Job, deeds: &[Deed]) {
+    for (op, deed) in job.ops.iter().zip(deeds) {
+        let began = deed.undo && deed.gets_to_work() && op.exec_time.is_some();
+        // Nobody knows what it did, and its policy says not to touch that.
+        let unknown = matches!(op.outcome(), Some(Outcome::Error(error))
+            if error.kind == OpErrorKind::Interrupted)
+            && deed.on_crash == CrashPolicy::Fail;
+        let perhaps = deed.undo && op.on_crash != CrashPolicy::Fail;
+        let fits = match &op.undo {
+            UndoState::Possible => deed.undo && job.status() == Status::Success,
+            UndoState::None => !began || unknown,
+            UndoState::Done => (began || perhaps) && !deed.undo_fails,
+            UndoState::Failed(_) => (began || perhaps) && deed.undo_fails,
+            UndoState::Wanted => false,
+        };
+        assert!(fits, "{:?} of {job:#?}", op.undo);
+    }
+}

@@ -1,0 +1,109 @@
+//! What must not happen under the queue lock, or any other of ours: in debug builds each of these
+//! notices, and says which lock is held.
+
+#![cfg(all(not(loom), debug_assertions))]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use lockmaster::runtime::lock_order::LockClass;
+use lockmaster::runtime::sync::{Mutex, MutexGuard};
+use lockmaster::vocabulary::{OpErrorKind, OpState, Outcome};
+use lockmaster::{
+    Context, DeclaredLocks, JobId, LogicalUnit, Master, NewJob, OpError, Shutdown, Status, TypedOp,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use support::{PATIENCE, Step, open};
+
+/// What `act` says when it panics, done with a lock held.
+fn under_a_lock(act: impl FnOnce(), what: &str) -> String {
+    // What was found once of a class of locks is not reported again: so each has its own.
+    let class = Box::leak(Box::new(LockClass::new("a lock of the test")));
+    let mutex = Mutex::new(class, ());
+    let panic = catch_unwind(AssertUnwindSafe(|| {
+        let _held = mutex.lock();
+        act();
+    }));
+    let Err(panic) = panic else { panic!("nobody notices what happens {what}") };
+    panic.downcast_ref::<String>().expect("the report is a text").clone()
+}
+
+fn job(gate: &str) -> NewJob {
+    NewJob::of([Step { gate: gate.to_owned(), ..Step::default() }.opcode().unwrap()])
+}
+
+#[test]
+fn neither_the_disk_nor_a_job_is_waited_for_nor_anybody_called_under_a_lock() {
+    let master = Master::builder("unused").unit::<Step>().volatile().workers(2).start().unwrap();
+    let ended = master.submit_one(NewJob::default()).unwrap();
+    let runs = master.submit_one(job("held")).unwrap();
+    let position = master.wait(ended).map(|_| master.job(ended).unwrap().position).unwrap();
+    let cases: [(&dyn Fn(), &str); 8] = [
+        (&|| drop(master.submit(vec![NewJob::default()])), "while a place of the log is waited"),
+        (&|| drop(master.wait_durable(position)), "while a place of the log is waited for"),
+        (&|| drop(master.wait(ended)), "while a place of the log is waited for"),
+        (&|| drop(master.wait(runs)), "while a client waits for a job"),
+        (&|| drop(master.archive(ended)), "while a place of the log is waited for"),
+        (
+            &|| drop(master.auto_archive(Duration::ZERO, PATIENCE)),
+            "while a place of the log is waited for",
+        ),
+        (&|| master.on_durable(position, |_| ()), "while somebody is called back"),
+        (&|| drop(master.shutdown(Shutdown::Finish, None)), "while the master shuts down"),
+    ];
+    for (act, words) in cases {
+        let said = under_a_lock(act, words);
+        assert!(said.starts_with("\"a lock of the test\" is held "), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+    open("held");
+    assert_eq!(master.wait(runs).unwrap().status, Status::Success, "the master goes on");
+}
+
+/// Keeps a lock from one of its methods to the next.
+#[derive(Serialize, Deserialize)]
+struct Hoarder {}
+
+static HOARDED: LockClass = LockClass::new("a lock of a unit");
+
+fn hoarded() -> &'static Mutex<()> {
+    Box::leak(Box::new(Mutex::new(&HOARDED, ())))
+}
+
+impl TypedOp for Hoarder {
+    const ID: &'static str = "OP_HOARDER";
+}
+
+impl LogicalUnit for Hoarder {
+    fn check_prereq(&mut self, _: &Context) -> Result<(), OpError> {
+        std::mem::forget::<MutexGuard<'_, ()>>(hoarded().lock());
+        Ok(())
+    }
+
+    fn declare_locks(&mut self, _: &str, _: &mut DeclaredLocks<'_>) -> Result<(), OpError> {
+        Ok(())
+    }
+
+    fn execute(&mut self, _: &Context) -> Result<Value, OpError> {
+        Ok(Value::Null)
+    }
+}
+
+#[test]
+fn no_logical_unit_is_called_under_a_lock() {
+    let master = Master::builder("unused").unit::<Hoarder>().volatile().start().unwrap();
+    let id: JobId = master.submit_one(NewJob::of([Hoarder {}.opcode().unwrap()])).unwrap();
+    let view = master.wait(id).unwrap();
+    let OpState::Finished(Outcome::Error(error)) = &view.job.ops[0].state else {
+        panic!("{view:?}")
+    };
+    assert_eq!(error.kind, OpErrorKind::Panicked);
+    let words = "\"a lock of a unit\" is held while a logical unit is called";
+    assert!(error.message.contains(words), "{error}");
+    // Its worker's thread holds the lock for ever: it must not be asked for anything more.
+    std::mem::forget(master);
+}
