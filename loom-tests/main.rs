@@ -40,12 +40,24 @@ use std::thread;
 /// `LOOM_MAX_PREEMPTIONS`, `LOOM_MAX_PERMUTATIONS` and `LOOM_MAX_DURATION` bound the search.
 #[cfg(all(loom, not(shuttle)))]
 fn model(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
+    explore(name, None, scenario);
+}
+
+/// Runs `scenario`, which is too long for every interleaving, in those with so many preemptions.
+#[cfg(all(loom, not(shuttle)))]
+fn bounded(name: &str, preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
+    explore(name, Some(preemptions), scenario);
+}
+
+#[cfg(all(loom, not(shuttle)))]
+fn explore(name: &str, preemptions: Option<usize>, scenario: impl Fn() + Send + Sync + 'static) {
     use std::io::Write;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     let mut loom = loom::model::Builder::new();
     loom.max_branches = loom.max_branches.max(10_000);
+    loom.preemption_bound = loom.preemption_bound.or(preemptions);
     // Where loom looks at its limits. It stops there as if it had finished.
     loom.checkpoint_interval = 1000;
     let executions = Arc::new(AtomicUsize::new(0));
@@ -57,12 +69,21 @@ fn model(name: &str, scenario: impl Fn() + Send + Sync + 'static) {
     let executions = executions.load(Ordering::Relaxed);
     let limited = loom.max_permutations.is_some() || loom.max_duration.is_some();
     let cut_short = limited && (executions + 1) % loom.checkpoint_interval == 0;
-    let bounded = cut_short || loom.preemption_bound.is_some();
-    let extent = if bounded { "bounded" } else { "exhaustive" };
+    let extent = match loom.preemption_bound {
+        _ if cut_short => "bounded".to_owned(),
+        Some(most) => format!("bounded by {most} preemptions"),
+        None => "exhaustive".to_owned(),
+    };
     let line = format!("{name}: {executions} executions, {extent}\n");
     // Past the capture of the test harness: a number nobody sees keeps nobody honest.
     let _ = std::io::stderr().write_all(line.as_bytes());
     assert!(executions > 1, "{name} has nothing to interleave");
+}
+
+/// As [`model`]: only loom has to be told where to stop.
+#[cfg(any(not(loom), shuttle))]
+fn bounded(name: &str, _preemptions: usize, scenario: impl Fn() + Send + Sync + 'static) {
+    model(name, scenario);
 }
 
 /// Runs `scenario` some times with real threads.

@@ -8,7 +8,7 @@ use lockmaster::{DeclaredLocks, JobId, Master, NewJob, OpError, Status};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{model, thread};
+use crate::{bounded, model, thread};
 
 /// Takes one lock.
 #[derive(Serialize, Deserialize)]
@@ -69,7 +69,7 @@ fn assert_at_rest(core: &Core) {
 
 #[test]
 fn a_job_cancelled_while_it_is_granted_its_lock_ends_once_and_holds_nothing() {
-    model("master: cancel against grant", || {
+    bounded("master: cancel against grant", 3, || {
         let (mut core, [first, second]) = one_behind_another();
         let client = client(&core, move |master| master.cancel(second).is_ok());
         run(&mut core);
@@ -97,7 +97,7 @@ fn whoever_waits_for_a_lock_when_the_queue_stops_executes_or_is_put_back() {
 
 #[test]
 fn a_job_that_comes_while_the_last_one_ends_is_carried_out() {
-    model("master: submission against the end of a job", || {
+    bounded("master: submission against the end of a job", 3, || {
         let (mut core, [_, second]) = one_behind_another();
         core.master().cancel(second).unwrap();
         let client = client(&core, |master| master.begin_submit(vec![step()], None).unwrap().value);

@@ -22,6 +22,7 @@ mod core;
 mod core_tests;
 mod course;
 mod ending;
+mod filters;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -54,6 +55,7 @@ pub use archive::AutoArchived;
 pub use aside::Aside;
 // What the runtime answers with, for layers that must not name the engine.
 pub use crate::engine::locks::{Holder, LockReport, Mode, OwnerId, Reserves, Wanter};
+pub use crate::engine::queue::{Bucket, FilterState};
 pub use builder::MasterBuilder;
 pub use cancel::{CancelCause, CancelToken, OnCancel};
 pub use clock::Clock;

@@ -7,6 +7,7 @@
 pub(crate) mod corpus;
 mod error;
 mod feedback;
+mod filter;
 mod hierarchy;
 mod job;
 mod lock;
@@ -21,6 +22,7 @@ mod transition;
 
 pub use error::{Error, ErrorKind, OpError, OpErrorKind};
 pub use feedback::{FeedbackEntry, FeedbackKind, FeedbackLog};
+pub use filter::{Candidate, FilterAction, FilterId, FilterRule, NewFilter, Predicates, RateLimit};
 pub use hierarchy::{BIG_LOCK, Hierarchy, HierarchyBuilder, Level, LevelId, Scope};
 pub use job::{Job, JobId, JobOp, NewJob, OpState, Outcome, UndoState};
 pub use lock::{LevelLocks, LockMode, LockName, LockNameError, LockRequest, LockRequestError};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use lockmaster::engine::locks::{LockError, OwnerId, RequestKind, RequestOptions, WaitPolicy};
 use lockmaster::runtime::{Asked, LockManager, LockOptions, LockOwner, Locks};
-use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Priority};
+use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Priority, Timestamp};
 
 /// `"instance/web node/n1:s node/*:s"`: exclusive unless marked shared, `*` for all.
 fn set(text: &str) -> LockRequest {
@@ -324,4 +324,21 @@ fn payloads_come_back_as_values_when_granted_withdrawn_or_dead() {
     assert_eq!(manager.pump(9), []);
     assert_eq!(manager.release_all(OwnerId(1)), None);
     assert_eq!(manager.pump(9), [(OwnerId(4), "four")]);
+}
+
+#[test]
+fn a_manager_says_who_waits_for_whom_and_until_when() {
+    let manager = LockManager::new(Hierarchy::default(), WaitPolicy::default());
+    let until = |seconds| Some(Timestamp::default().plus(Duration::from_secs(seconds)));
+    let ask = |owner, deadline| {
+        let options = RequestOptions { deadline, ..RequestOptions::default() };
+        manager.request(OwnerId(owner), &set("node/n"), options, owner).unwrap()
+    };
+    assert_eq!((ask(1, None), manager.next_deadline()), (Asked::Granted(1), None));
+    let far = until(100 * 366 * 24 * 3600);
+    assert_eq!((ask(2, far), manager.next_deadline()), (Asked::Waiting, far));
+    let graph = manager.wait_graph_dot();
+    assert!(graph.contains("\"owner 2\" -> \"owner 1\" [label=\"node/n (exclusive)\""), "{graph}");
+    assert_eq!(manager.expire(), [], "not for a hundred years");
+    assert_eq!(manager.expire_at(far.unwrap()), [(OwnerId(2), 2)]);
 }

@@ -1,5 +1,5 @@
 //! What must not happen under the queue lock, or any other of ours: in debug builds each of these
-//! notices, and says which lock is held.
+//! notices, and says which lock is held. That of logical units is in `runtime/contained.rs`.
 
 #![cfg(all(not(loom), debug_assertions))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -10,13 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use lockmaster::runtime::lock_order::LockClass;
-use lockmaster::runtime::sync::{Mutex, MutexGuard};
-use lockmaster::vocabulary::{OpErrorKind, OpState, Outcome};
-use lockmaster::{
-    Context, DeclaredLocks, JobId, LogicalUnit, Master, NewJob, OpError, Shutdown, Status, TypedOp,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use lockmaster::runtime::sync::Mutex;
+use lockmaster::{Master, NewJob, Shutdown, Status, TypedOp};
 use support::{PATIENCE, Step, open};
 
 /// What `act` says when it panics, done with a lock held.
@@ -62,48 +57,4 @@ fn neither_the_disk_nor_a_job_is_waited_for_nor_anybody_called_under_a_lock() {
     }
     open("held");
     assert_eq!(master.wait(runs).unwrap().status, Status::Success, "the master goes on");
-}
-
-/// Keeps a lock from one of its methods to the next.
-#[derive(Serialize, Deserialize)]
-struct Hoarder {}
-
-static HOARDED: LockClass = LockClass::new("a lock of a unit");
-
-fn hoarded() -> &'static Mutex<()> {
-    Box::leak(Box::new(Mutex::new(&HOARDED, ())))
-}
-
-impl TypedOp for Hoarder {
-    const ID: &'static str = "OP_HOARDER";
-}
-
-impl LogicalUnit for Hoarder {
-    fn check_prereq(&mut self, _: &Context) -> Result<(), OpError> {
-        std::mem::forget::<MutexGuard<'_, ()>>(hoarded().lock());
-        Ok(())
-    }
-
-    fn declare_locks(&mut self, _: &str, _: &mut DeclaredLocks<'_>) -> Result<(), OpError> {
-        Ok(())
-    }
-
-    fn execute(&mut self, _: &Context) -> Result<Value, OpError> {
-        Ok(Value::Null)
-    }
-}
-
-#[test]
-fn no_logical_unit_is_called_under_a_lock() {
-    let master = Master::builder("unused").unit::<Hoarder>().volatile().start().unwrap();
-    let id: JobId = master.submit_one(NewJob::of([Hoarder {}.opcode().unwrap()])).unwrap();
-    let view = master.wait(id).unwrap();
-    let OpState::Finished(Outcome::Error(error)) = &view.job.ops[0].state else {
-        panic!("{view:?}")
-    };
-    assert_eq!(error.kind, OpErrorKind::Panicked);
-    let words = "\"a lock of a unit\" is held while a logical unit is called";
-    assert!(error.message.contains(words), "{error}");
-    // Its worker's thread holds the lock for ever: it must not be asked for anything more.
-    std::mem::forget(master);
 }

@@ -8,6 +8,7 @@ mod apply;
 mod archive;
 mod cancel;
 mod copy;
+mod filter;
 mod keys;
 mod progress;
 mod ready;
@@ -29,6 +30,7 @@ use std::collections::{BTreeMap, HashMap};
 pub use archive::{Found, Search};
 pub use cancel::Cancelled;
 pub use copy::{CopyPlace, Piece};
+pub use filter::{Bucket, FilterState, Held};
 pub use progress::{Follow, Start};
 pub use ready::Next;
 pub use refusal::Refusal;
@@ -36,14 +38,16 @@ pub use submit::Bounds;
 pub use times::Passed;
 
 use crate::vocabulary::{Job, JobId, OpState, Priority, Record, Status, Timestamp};
+use filter::Filters;
 use keys::Keys;
 use ready::Ready;
 use times::Times;
 
 /// All jobs that are not archived, and an index of those that may be taken up.
 ///
-/// Invariant, asserted by [`check`](Self::check): a job is in exactly one of five places: final,
-/// taken up, waiting for another job, waiting for a time, or ready.
+/// Invariant, asserted by [`check`](Self::check): a job is in exactly one of six places: final,
+/// taken up, waiting for another job, waiting for a time, held back by a filter or a limit, or
+/// ready.
 #[derive(Clone, Debug)]
 pub struct Queue {
     jobs: BTreeMap<JobId, Job>,
@@ -56,6 +60,7 @@ pub struct Queue {
     feedback_bytes: usize,
     drained: bool,
     ready: Ready,
+    filters: Filters,
     times: Times,
     /// How many dependencies of unfinished jobs name a job.
     dependents: HashMap<JobId, u32>,
@@ -80,6 +85,7 @@ impl Queue {
             feedback_bytes,
             drained: false,
             ready: Ready::default(),
+            filters: Filters::default(),
             times: Times::default(),
             dependents: HashMap::new(),
             ended: BTreeMap::new(),
@@ -212,14 +218,15 @@ impl Queue {
         assert_eq!(unfinished.len(), self.unfinished, "unfinished jobs are counted");
         assert!(self.jobs.keys().all(|id| *id < self.next_id), "ids are given out once");
         for job in self.jobs() {
-            let places = self.ready.places(job.id);
+            let places = self.ready.places(job.id) + self.filters.places(job.id);
             let expected = usize::from(!job.status().is_final());
             assert_eq!(places, expected, "job {} is in one place: {:?}", job.id, self.ready);
         }
         self.check_dependents();
+        self.check_filters();
         self.check_keys();
         self.check_times();
-        self.ready.check();
+        self.ready.check(self.filters.check(&self.ready.order));
     }
 }
 
@@ -232,5 +239,6 @@ impl PartialEq for Queue {
             && self.jobs == other.jobs
             && self.ended == other.ended
             && self.keys == other.keys
+            && self.has_filters_of(other)
     }
 }

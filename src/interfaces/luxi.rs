@@ -11,6 +11,7 @@ mod connection;
 mod errand;
 mod explain;
 mod fields;
+mod filters;
 mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]

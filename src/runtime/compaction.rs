@@ -68,7 +68,7 @@ impl Compaction {
         let ends = piece.next.is_none();
         copy.place = piece.next.unwrap_or(copy.place);
         transactions.extend(piece.transactions);
-        transactions.extend(ends.then(|| vec![queue.end_copy()]));
+        transactions.extend(ends.then(|| queue.end_copy()));
         Added { begins_at: None, ends }
     }
 

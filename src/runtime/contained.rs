@@ -45,7 +45,11 @@ impl Drop for Contained {
 
 /// Calls other code of an embedder; a panic is an error.
 pub(super) fn contain<T>(body: impl FnOnce() -> Result<T, OpError>) -> Result<T, OpError> {
-    guarded(body).unwrap_or_else(|panic| {
+    let called = || {
+        assert_no_locks_held("while code of an embedder is called");
+        body()
+    };
+    guarded(called).unwrap_or_else(|panic| {
         Err(OpError::new(OpErrorKind::Panicked, format!("panicked: {panic}")))
     })
 }
@@ -81,5 +85,52 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 fn discard(panic: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         std::mem::forget(another);
+    }
+}
+
+#[cfg(test)]
+#[cfg(debug_assertions)]
+mod tests {
+    use super::super::lock_order::LockClass;
+    use super::super::logical_unit::DeclaredLocks;
+    use super::super::sync::Mutex;
+    use super::*;
+    use crate::runtime::Context;
+
+    struct Unit;
+
+    impl LogicalUnit for Unit {
+        fn declare_locks(&mut self, _: &str, _: &mut DeclaredLocks<'_>) -> Result<(), OpError> {
+            Ok(())
+        }
+
+        fn execute(&mut self, _: &Context) -> Result<serde_json::Value, OpError> {
+            Ok(serde_json::Value::Null)
+        }
+    }
+
+    /// What is said of an error that comes of a lock that is held.
+    fn under_a_lock(act: impl FnOnce() -> Result<(), OpError>) -> String {
+        // What was found once of a class of locks is not reported again: so each has its own.
+        let class = Box::leak(Box::new(LockClass::new("a lock of this test")));
+        let mutex = Mutex::new(class, ());
+        let _held = mutex.lock();
+        act().unwrap_err().message
+    }
+
+    #[test]
+    fn nothing_of_an_embedder_is_called_under_a_lock() {
+        let mut unit = Contained::made(|| Ok(Box::new(Unit))).unwrap();
+        assert_eq!(unit.call(|_| Ok(1)), Ok(1));
+        let said = under_a_lock(|| unit.call(|_| Ok(())));
+        assert!(said.contains("\"a lock of this test\" is held while a logical unit"), "{said}");
+        assert_eq!(contain(|| Ok(1)), Ok(1));
+        let said = under_a_lock(|| contain(|| Ok(())));
+        assert!(said.contains("is held while code of an embedder is called"), "{said}");
+        let said = under_a_lock(|| {
+            let called = guarded(|| call_back(|| ()));
+            called.map_err(|panic| error_of(&panic))
+        });
+        assert!(said.contains("is held while somebody is called back"), "{said}");
     }
 }

@@ -28,7 +28,7 @@ fn copy(queue: &Queue) -> Vec<Record> {
         records.extend(piece.transactions.concat());
         place = piece.next;
     }
-    records.push(queue.end_copy());
+    records.extend(queue.end_copy());
     records
 }
 

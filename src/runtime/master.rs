@@ -260,8 +260,12 @@ impl Master {
             None => queue.submit_recalling(jobs, &recalled, origin, &bounds, now),
         };
         let (value, records) = submitted?;
-        let position = shell.append(records);
+        let mut position = shell.append(records);
+        let rejects = shell.queue.has_rejected();
         drop(shell);
+        if rejects {
+            position = self.inner.end_rejected();
+        }
         self.inner.metrics.submitted(value.len());
         // A worker is woken before the log writer: a job that can start at once then has its
         // start in the same sync as its submission.

@@ -176,9 +176,10 @@ impl Inner {
         };
         active.token = token;
         let position = self.append(&mut shell, records);
-        // The first start is on disk before it executes, whatever it is: from then on a crash takes
+        // What has an undo is not forgotten: it may be due although nothing is repeated. And the
+        // first start is on disk before it executes, whatever it is: from then on a crash takes
         // back one fencing token at most, which the next life leaves out.
-        let may_be_lost = on_crash == CrashPolicy::Retry && shell.has_started;
+        let may_be_lost = on_crash == CrashPolicy::Retry && !undo && shell.has_started;
         shell.has_started = true;
         let needed = if may_be_lost { position - 1 } else { position };
         self.go_on_when_durable(shell, needed, id, Task::Execute(active))

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::registry::Registry;
 use crate::engine::locks::{LockReport, Mode, Reserves};
-use crate::engine::queue::Queue;
-use crate::vocabulary::{Job, JobId, OpId, Priority, Status, Timestamp};
+use crate::engine::queue::{Bucket, Queue};
+use crate::vocabulary::{FilterAction, FilterId, Job, JobId, OpId, Priority, Status, Timestamp};
 
 /// A value together with the place in the log it depends on: it may be told to the outside
 /// once [`Master::wait_durable`](super::Master::wait_durable) has returned for that place.
@@ -144,6 +144,28 @@ pub enum Why {
         /// That job.
         on: JobId,
     },
+    /// A filter rule keeps it in the queue; or is about to cancel it.
+    Filter {
+        /// The rule.
+        rule: FilterId,
+        /// What it does with the job: pause or reject it.
+        action: FilterAction,
+        /// Why the rule exists, where that was said.
+        remark: Option<String>,
+    },
+    /// Only so many jobs of a kind run at once, and others come first.
+    RateLimit {
+        /// What bounds them: a filter rule, or a name that the jobs bring along.
+        bucket: Bucket,
+        /// How many run at once.
+        most: usize,
+        /// How many run now.
+        running: usize,
+        /// The oldest of them.
+        inside: Vec<JobId>,
+        /// How many that wait for the same come before it.
+        before: usize,
+    },
     /// It waits for a lock.
     Lock(LockWait),
     /// It lacks something for a while, and waits for its next try.
@@ -172,6 +194,7 @@ impl Why {
         match self {
             Self::Dependency { on } => Some(*on),
             Self::Lock(wait) => wait.chain.last().map(|link| link.blocker),
+            Self::RateLimit { inside, .. } => inside.first().copied(),
             _ => None,
         }
     }

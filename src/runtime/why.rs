@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::filters::held_back;
 use super::inner::{Inner, owner};
 use super::master::Master;
 use super::shell::Shell;
@@ -79,8 +80,15 @@ fn at_rest(shell: &Shell, job: &Job) -> Option<Why> {
         Some(on) => Some(Why::Dependency { on }),
         None if shell.queue.waits_until(id).is_some() => later(shell, job),
         None if taken => None,
-        None if !shell.is_open() => Some(Why::Stopping),
-        None => Some(Why::Worker { before: shell.queue.ready_before(id) }),
+        None => held_back(shell, id).or_else(|| Some(in_order(shell, id))),
+    }
+}
+
+/// It could run as far as other jobs, rules and limits are concerned.
+fn in_order(shell: &Shell, id: JobId) -> Why {
+    match shell.is_open() {
+        true => Why::Worker { before: shell.queue.ready_before(id) },
+        false => Why::Stopping,
     }
 }
 
@@ -104,6 +112,7 @@ fn undoing(job: &Job, op: usize) -> Why {
 fn named_by(why: &Why) -> Vec<JobId> {
     match why {
         Why::Dependency { on } => vec![*on],
+        Why::RateLimit { inside, .. } => inside.clone(),
         Why::Lock(wait) => {
             let links = wait.chain.iter().flat_map(|link| [link.job, link.blocker]);
             links.chain(wait.in_the_way.iter().map(|who| who.job)).collect()

@@ -1,14 +1,16 @@
 //! The bytes of every record, frozen, and what the codec makes of bytes that are none.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::codec::{OLDEST, VERSION, decode, encode};
 use crate::vocabulary::{
-    CloseCause, CrashPolicy, Dependency, FeedbackEntry, FeedbackKind, FeedbackLog, Job, JobId,
-    JobOp, JobRef, JobTerms, NewJob, OpCode, OpError, OpErrorKind, OpId, OpState, OpTerms, Outcome,
-    Params, Priority, Reason, Record, Retries, Status, SubmissionKey, Timestamp, Tries, UndoState,
+    CloseCause, CrashPolicy, Dependency, FeedbackEntry, FeedbackKind, FeedbackLog, FilterAction,
+    FilterId, FilterRule, Job, JobId, JobOp, JobRef, JobTerms, NewJob, OpCode, OpError,
+    OpErrorKind, OpId, OpState, OpTerms, Outcome, Params, Priority, Reason, Record, Retries,
+    Status, SubmissionKey, Timestamp, Tries, UndoState,
 };
 
 const TIME: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
@@ -75,6 +77,18 @@ fn terms(job: JobId, error: &OpError) -> Record {
     }
 }
 
+fn rule() -> FilterRule {
+    FilterRule {
+        id: FilterId::of_random(1),
+        watermark: 300,
+        priority: 7,
+        predicates: r#"[["jobid",[">","id","watermark"]]]"#.parse().unwrap(),
+        action: FilterAction::RateLimit(NonZeroU32::MIN),
+        reason: opcode().reason,
+        time: TIME,
+    }
+}
+
 /// One record of each variant, rich in what it can contain.
 fn samples() -> Vec<Record> {
     let (job, op, time) = (job(), 1, TIME);
@@ -119,6 +133,8 @@ fn samples() -> Vec<Record> {
         Record::Returned { job, op },
         Record::Postponed { job, op, time, until: time, lacking: error },
         Record::Keyed { key: SubmissionKey::new("k").unwrap(), first: job, jobs: 2 },
+        Record::FilterSet { rule: Box::new(rule()) },
+        Record::FilterDeleted { id: rule().id, time },
     ]
 }
 
@@ -146,6 +162,8 @@ fn name(record: &Record) -> &'static str {
         Record::Returned { .. } => "Returned",
         Record::Postponed { .. } => "Postponed",
         Record::Keyed { .. } => "Keyed",
+        Record::FilterSet { .. } => "FilterSet",
+        Record::FilterDeleted { .. } => "FilterDeleted",
     }
 }
 
@@ -174,6 +192,8 @@ Terms 0111fb2c01013c000102000101fc0065cd1d010301fc0065cd1d3c000201fd00803c304814
 Returned 0112fb2c0101
 Postponed 0113fb2c0101fd00803c3048140c00fd00803c3048140c0001016d010165
 Keyed 0114016bfb2c0102
+FilterSet 0115fe01000000000000800040000000000000fb2c0107225b5b226a6f626964222c5b223e222c226964222c2277617465726d61726b225d5d5d0401010173017401fd00803c3048140c00
+FilterDeleted 0116fe01000000000000800040000000000000fd00803c3048140c00
 ";
 
 fn hex(bytes: &[u8]) -> String {

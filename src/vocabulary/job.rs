@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, OpError};
 use super::feedback::FeedbackLog;
-use super::opcode::{CrashPolicy, OpCode};
+use super::opcode::{CrashPolicy, OpCode, Reason};
 use super::priority::Priority;
 use super::status::Status;
 use super::terms::{Deadline, JobTerms, OpTerms, TermsOfOps, Tries};
@@ -328,6 +328,24 @@ impl Job {
             origin: self.origin.clone(),
             terms: self.terms.clone(),
         }
+    }
+
+    /// Where in the queue an opcode ended up, as the last step of its reason trail. As in
+    /// Ganeti, clients see it and filter rules find it; it is not stored.
+    #[must_use]
+    pub fn place_as_reason(&self, index: usize) -> Reason {
+        let id = self.ops[index].opcode.id.as_str().trim_start_matches("OP_").to_lowercase();
+        Reason {
+            source: format!("gnt:opcode:{id}"),
+            text: format!("job={};index={index}", self.id),
+            time_ns: self.received.as_nanos(),
+        }
+    }
+
+    /// Whether one of its opcodes has begun to execute, or has ended.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.ops.iter().any(|op| op.exec_time.is_some() || op.outcome().is_some())
     }
 
     /// What is to be kept of it beside itself: the terms of the job and of those opcodes that

@@ -182,6 +182,14 @@ pub struct Reason {
     pub time_ns: i64,
 }
 
+impl Reason {
+    /// About how many bytes it takes in the log, and not less than its texts.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.source.len() + self.text.len() + ENTRY_BYTES
+    }
+}
+
 /// What becomes of an opcode that was executing when the master died.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -239,9 +247,9 @@ impl OpCode {
     /// About how many bytes it takes in the log, and not less than its texts.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let reasons: usize = self.reason.iter().map(|r| r.source.len() + r.text.len()).sum();
+        let reasons: usize = self.reason.iter().map(Reason::bytes).sum();
         let texts = self.params.as_json().len() + self.comment.as_ref().map_or(0, String::len);
-        let entries = 1 + self.depends.len() + self.reason.len();
+        let entries = 1 + self.depends.len();
         texts + reasons + self.id.as_str().len() + ENTRY_BYTES * entries
     }
 

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::OpError;
 use super::feedback::FeedbackEntry;
+use super::filter::{FilterId, FilterRule};
 use super::job::{Job, JobId, JobOp, NewJob, Outcome};
 use super::opcode::CrashPolicy;
 use super::priority::Priority;
@@ -208,6 +209,19 @@ pub enum Record {
         /// How many there are.
         jobs: u32,
     },
+    /// A filter rule is in force, in place of the one of the same id if there is one. Also part
+    /// of a copy, before its end.
+    FilterSet {
+        /// The rule.
+        rule: Box<FilterRule>,
+    },
+    /// A filter rule is no longer there.
+    FilterDeleted {
+        /// Which.
+        id: FilterId,
+        /// When.
+        time: Timestamp,
+    },
 }
 
 impl Record {
@@ -235,7 +249,9 @@ impl Record {
             | Self::Recalled { .. }
             | Self::CopyBegun { .. }
             | Self::CopyDone { .. }
-            | Self::Keyed { .. } => None,
+            | Self::Keyed { .. }
+            | Self::FilterSet { .. }
+            | Self::FilterDeleted { .. } => None,
         }
     }
 

@@ -23,6 +23,12 @@ impl Timestamp {
         self.0
     }
 
+    /// Nanoseconds since the Unix epoch, or the most there are.
+    #[must_use]
+    pub const fn as_nanos(self) -> i64 {
+        self.0.saturating_mul(1000)
+    }
+
     /// The time `by` later, or the latest there is.
     #[must_use]
     pub fn plus(self, by: Duration) -> Self {

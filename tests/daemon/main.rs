@@ -7,6 +7,7 @@ mod archive;
 mod cli;
 mod conformance;
 mod explain;
+mod filters;
 mod life;
 mod naming;
 mod process;

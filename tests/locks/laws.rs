@@ -78,6 +78,8 @@ struct Both {
     table: LockTable,
     model: Model,
     now: Timestamp,
+    /// Whether the last request was looked up beforehand.
+    prepares: bool,
 }
 
 /// Who holds and who waits. Who reserves is left out: that changes with time, whoever asks.
@@ -126,6 +128,7 @@ impl Both {
             table: LockTable::new(hierarchy(), policy),
             model: Model::new(policy),
             now: Timestamp::default(),
+            prepares: false,
         }
     }
 
@@ -204,7 +207,7 @@ impl Both {
 
     fn request(&mut self, owner: OwnerId, what: &LockRequest, options: RequestOptions) -> bool {
         let held = self.held(owner);
-        let answer = self.table.request(owner, what, options, self.now);
+        let answer = self.ask(owner, what, options);
         let expected = self.model.request(owner, what, options, self.now);
         let refused = answer.is_err();
         let answer = answer.map(|a| a == Outcome::Granted).map_err(|error| refusal(&error));
@@ -234,6 +237,25 @@ impl Both {
             self.blockers_matter(owner);
         }
         refused
+    }
+
+    /// Asks by name, or every other time with the names looked up before, which is the same.
+    fn ask(
+        &mut self,
+        owner: OwnerId,
+        what: &LockRequest,
+        options: RequestOptions,
+    ) -> Result<Outcome, LockError> {
+        self.prepares = !self.prepares;
+        let prepared = self.prepares.then(|| self.table.prepare(what.clone()));
+        let Some(Ok(prepared)) = prepared else {
+            return self.table.request(owner, what, options, self.now);
+        };
+        self.table.check();
+        let answer = self.table.request_prepared(owner, &prepared, options, self.now);
+        self.table.check();
+        self.table.discard(prepared);
+        answer
     }
 
     /// Asking again while waiting is refused and changes nothing.

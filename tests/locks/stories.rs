@@ -240,6 +240,8 @@ fn a_request_that_ran_out_of_time_lets_those_behind_it_in() {
     assert_eq!(stage.ask_with(2, "node/n", options), Ok(Outcome::Waiting));
     assert_eq!(stage.ask(3, "node/n:s"), Outcome::Waiting);
     assert_eq!(stage.table.next_deadline(), Some(deadline));
+    let told = |owner| stage.table.explain(OwnerId(owner), stage.now).unwrap().waits.unwrap();
+    assert_eq!((told(2).deadline, told(3).deadline), (Some(deadline), None));
     stage.later(Duration::from_secs(4));
     assert_eq!(stage.table.expire(stage.now), []);
     stage.later(Duration::from_secs(1));
@@ -315,6 +317,57 @@ fn only_as_many_are_granted_as_somebody_wants() {
 }
 
 #[test]
+fn those_are_left_waiting_before_whom_somebody_else_comes_unless_they_hold_something() {
+    let mut stage = Stage::bypass(1000);
+    assert_eq!(stage.ask(1, "cluster/BGL:s"), Outcome::Granted);
+    assert_eq!(stage.ask(2, "cluster/BGL:s instance/i"), Outcome::Granted);
+    assert_eq!(stage.ask(9, "node/*"), Outcome::Granted);
+    let due = |seconds| Timestamp::default().plus(Duration::from_secs(seconds));
+    for (owner, what) in [(3, "node/a"), (1, "node/b"), (4, "node/c"), (2, "node/d")] {
+        stage.later(Duration::from_secs(10));
+        assert_eq!(stage.ask(owner, what), Outcome::Waiting);
+    }
+    assert!(!stage.table.has_to_try());
+    stage.table.release_all(OwnerId(9));
+    assert!(stage.table.has_to_try());
+    let mut pump = |before, tries| {
+        let (granted, more) = stage.table.pump_within(9, before, tries, stage.now);
+        (granted.into_iter().map(|owner| owner.0).collect::<Vec<_>>(), more)
+    };
+    // 2 holds an instance, and so comes first and keeps others out. 1 shares the big lock only:
+    // it is due at 20 s, 3 at 10 s, 4 at 30 s.
+    assert_eq!(pump(Some(due(0)), 9), (vec![2], false));
+    assert_eq!(pump(None, 0), (vec![], true));
+    assert_eq!(pump(Some(due(20)), 9), (vec![1, 3], false));
+    assert_eq!(pump(Some(due(29)), 9), (vec![], false));
+    assert_eq!(pump(Some(due(30)), 1), (vec![4], false));
+    assert_eq!(pump(None, 0), (vec![], false));
+}
+
+#[test]
+fn a_pump_stops_after_so_many_tries_and_goes_on_where_it_stopped() {
+    let mut stage = Stage::bypass(1000);
+    assert_eq!(stage.ask(1, "node/*"), Outcome::Granted);
+    for owner in 2..7 {
+        assert_eq!(stage.ask(owner, &format!("node/n{owner}")), Outcome::Waiting);
+    }
+    stage.table.release_all(OwnerId(1));
+    let granted = |owners: [u64; 2]| owners.map(OwnerId).to_vec();
+    assert_eq!(stage.table.pump_within(9, None, 2, stage.now), (granted([2, 3]), true));
+    assert_eq!(stage.table.pump_within(9, None, 2, stage.now), (granted([4, 5]), true));
+    assert_eq!(stage.table.pump_within(9, None, 2, stage.now), (vec![OwnerId(6)], false));
+}
+
+#[test]
+fn a_step_of_priority_is_worth_half_a_minute() {
+    let policy = WaitPolicy::default();
+    let at = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+    assert_eq!(policy.due(at(1000), Priority::NORMAL), at(1000));
+    assert_eq!(policy.due(at(1000), Priority::HIGH), at(700));
+    assert_eq!(policy.due(at(1000), Priority::LEAST_URGENT), at(1570));
+}
+
+#[test]
 fn an_opportunistic_request_takes_what_is_free_if_it_is_enough() {
     let mut stage = Stage::bypass(1000);
     assert_eq!(stage.ask(1, "node/b"), Outcome::Granted);
@@ -368,6 +421,51 @@ fn a_whole_level_can_be_downgraded_and_narrowed() {
     assert_eq!(stage.held(4), "cluster/BGL:s node/*:s node/z");
     stage.table.downgrade(OwnerId(4), &set("node/*")).unwrap();
     assert_eq!(stage.held(4), "cluster/BGL:s node/*:s");
+}
+
+#[test]
+fn a_whole_level_held_alone_can_be_shared() {
+    let mut stage = Stage::bypass(1000);
+    assert_eq!(stage.ask(1, "node/*"), Outcome::Granted);
+    assert_eq!(stage.ask(2, "node/a:s"), Outcome::Waiting);
+    stage.table.downgrade(OwnerId(1), &set("node/*")).unwrap();
+    assert_eq!(stage.held(1), "node/*:s");
+    assert_eq!(stage.pump(), [2]);
+}
+
+#[test]
+fn what_is_held_and_wanted_is_told_without_intentions() {
+    let mut stage = Stage::new(WaitPolicy { window: 0, ..WaitPolicy::default() });
+    assert_eq!(stage.table.hierarchy(), &Hierarchy::default());
+    for owner in 10..20 {
+        assert_eq!(stage.ask(owner, &format!("instance/i{owner}")), Outcome::Granted);
+    }
+    assert_eq!(stage.ask(1, "cluster/BGL:s instance/i node/*:s node/a"), Outcome::Granted);
+    assert_eq!(stage.ask(2, "instance/j:s node/b"), Outcome::Waiting);
+    for owner in 20..23 {
+        assert_eq!(stage.ask(owner, &format!("instance/i{owner}")), Outcome::Granted);
+    }
+    let report = |owner| stage.table.explain(OwnerId(owner), stage.now).unwrap();
+    let holds: Vec<_> = report(1).holds.iter().map(|(l, m, _)| format!("{l} {m}")).collect();
+    let expected = [
+        "cluster/BGL shared",
+        "instance/i exclusive",
+        "node/[lockset] shared, some exclusive",
+        "node/a exclusive",
+    ];
+    assert_eq!(holds, expected);
+    let waits = report(2).waits.unwrap();
+    let wants: Vec<_> = waits.wants.iter().map(|(l, m)| format!("{l} {m}")).collect();
+    assert_eq!(wants, ["instance/j shared", "node/b exclusive"]);
+    assert_eq!((waits.passed, waits.reserves), (3, Reserves::Never));
+    for owner in [1].into_iter().chain(10..23) {
+        stage.table.release_all(OwnerId(owner));
+    }
+    assert!(!stage.table.is_idle(), "nobody holds anything, but somebody waits");
+    assert_eq!(stage.pump(), [2]);
+    assert!(!stage.table.is_idle());
+    assert_eq!(stage.done(2), NOBODY);
+    assert!(stage.table.is_idle());
 }
 
 #[test]
@@ -429,6 +527,9 @@ fn a_counted_lock_is_shared_by_as_many_as_may_and_no_more() {
     assert_eq!(stage.ask(7, "slot/a:s"), Outcome::Waiting);
     stage.table.release(OwnerId(4), &set("slot/a")).unwrap();
     assert_eq!(stage.pump(), [7]);
+    assert_eq!(stage.ask(8, "slot/c slot/d"), Outcome::Granted);
+    stage.table.downgrade(OwnerId(8), &set("slot/*")).unwrap();
+    assert_eq!(stage.held(8), "slot/c:s slot/d:s");
 }
 
 #[test]
@@ -542,6 +643,11 @@ fn a_stream_of_owners_that_come_back_deeper_does_not_starve_one_either() {
         stage.done(owner - 1);
         assert!(owner < 100, "owners that hold nothing yet are kept out at last");
     }
+    let waits = stage.table.explain(OwnerId(owner + 1), stage.now).unwrap().waits.unwrap();
+    assert_eq!(
+        (waits.lock.as_str(), waits.in_the_way[0].owner),
+        ("instance/[gate]", OwnerId(1_000))
+    );
     assert_eq!(stage.done(owner), [1_000, owner + 1]);
 }
 
@@ -616,6 +722,9 @@ fn a_chain_is_explained_to_its_end() {
     assert_eq!(chain, [(3, "instance/i", 2), (2, "node/n", 1)]);
     let time = WaitPolicy::default().max_bypass_age;
     assert_eq!(waits.reserves, Reserves::After { grants: 4, time });
+    assert_eq!(stage.ask(5, "node/o"), Outcome::Granted);
+    let later = stage.table.explain(OwnerId(3), stage.now).unwrap().waits.unwrap();
+    assert_eq!((later.passed, later.reserves), (2, Reserves::After { grants: 3, time }));
     let report = stage.table.explain(OwnerId(2), stage.now).unwrap();
     assert_eq!(report.holds.len(), 1);
     assert_eq!(report.holds[0].0, "instance/i");

@@ -11,12 +11,12 @@ use std::time::Duration;
 use lockmaster::engine::locks::{Holder, LockReport, Mode, OwnerId, Wanter};
 use lockmaster::interfaces::luxi::{Decoder, Server, ServerHandle, ServerLimits, Service};
 use lockmaster::runtime::{
-    Answer, AutoArchived, CancelAnswer, ConfigWriter, Explanation, JobView, LockOverview, Stats,
-    Why,
+    Answer, AutoArchived, CancelAnswer, ConfigWriter, Explanation, FilterState, JobView,
+    LockOverview, Stats, Why,
 };
 use lockmaster::vocabulary::{
-    Error, ErrorKind, FeedbackEntry, FeedbackKind, FeedbackLog, Job, JobId, JobOp, NewJob,
-    Priority, Status, SubmissionKey, Timestamp,
+    Error, ErrorKind, FeedbackEntry, FeedbackKind, FeedbackLog, FilterId, Job, JobId, JobOp,
+    NewFilter, NewJob, Priority, Status, SubmissionKey, Timestamp,
 };
 
 type Notify = Box<dyn FnOnce() + Send>;
@@ -300,6 +300,18 @@ impl Service for Fake {
 
     fn stats(&self) -> Stats {
         Stats::default()
+    }
+
+    fn set_filter(&self, id: Option<FilterId>, _: NewFilter) -> Result<Answer<FilterId>, Error> {
+        Ok(Answer { value: id.unwrap_or(FilterId::of_random(7)), position: 1 })
+    }
+
+    fn delete_filter(&self, id: FilterId) -> Result<Answer<()>, Error> {
+        Err(Error::new(ErrorKind::NotFound, format!("Filter rule with UUID {id} does not exist")))
+    }
+
+    fn filters(&self) -> Answer<Vec<FilterState>> {
+        Answer { value: Vec::new(), position: 1 }
     }
 
     fn on_change(&self, id: JobId, notify: Notify) -> u64 {

@@ -14,10 +14,7 @@ What `--help` says, for every verb. Written by `MANUAL=overwrite cargo test --te
 fn the_reference_of_commands_is_what_help_says() {
     let path = root().join("docs/commands.md");
     let mut text = HEAD.to_owned();
-    text.push_str(&section(env!("CARGO_BIN_EXE_lockmaster"), "lockmaster", &[]));
-    for verb in verbs() {
-        text.push_str(&section(env!("CARGO_BIN_EXE_lockmaster"), "lockmaster", &[&verb]));
-    }
+    text.push_str(&sections(&[]));
     text.push_str(&section(env!("CARGO_BIN_EXE_lockmasterd"), "lockmasterd", &[]));
     if overwrite() {
         std::fs::write(&path, &text).unwrap();
@@ -25,6 +22,16 @@ fn the_reference_of_commands_is_what_help_says() {
     let written = std::fs::read_to_string(&path).unwrap_or_default();
     let same = written == text;
     assert!(same, "docs/commands.md is old: MANUAL=overwrite cargo test --test manual");
+}
+
+/// What is said about a verb, and about each verb within it.
+fn sections(verb: &[&str]) -> String {
+    let program = env!("CARGO_BIN_EXE_lockmaster");
+    let mut text = section(program, "lockmaster", verb);
+    for within in verbs(&help(program, verb)) {
+        text.push_str(&sections(&[verb, &[&within]].concat()));
+    }
+    text
 }
 
 fn section(program: &str, name: &str, verb: &[&str]) -> String {
@@ -46,9 +53,8 @@ fn help(program: &str, verb: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-/// The verbs, as `--help` lists them.
-fn verbs() -> Vec<String> {
-    let help = help(env!("CARGO_BIN_EXE_lockmaster"), &[]);
+/// The verbs that a help text lists.
+fn verbs(help: &str) -> Vec<String> {
     let list = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let verbs = list.take_while(|line| !line.is_empty());
     let names = verbs.filter_map(|line| line.split_whitespace().next());

@@ -1,7 +1,9 @@
 //! What is done to a master: at random, from two threads.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use lockmaster::vocabulary::{FilterAction, FilterId, NewFilter};
 use lockmaster::{
     CrashPolicy, Dependency, ErrorKind, JobId, JobRef, Master, NewJob, OpCode, Priority, Status,
     TypedOp,
@@ -47,6 +49,8 @@ impl Play {
     }
 
     pub(crate) fn wait_for_all(&mut self, master: &Master) {
+        let rules = master.filters().value;
+        rules.iter().for_each(|state| _ = master.delete_filter(state.rule.id).unwrap());
         for view in master.jobs().value {
             let status = master.wait(view.job.id).unwrap().status;
             assert!(status.is_final(), "{status}");
@@ -138,7 +142,8 @@ impl Play {
 fn disturb(master: &Master, random: &mut Random, most: u64) {
     let recent = random.below(30) as u64;
     let Some(id) = JobId::new(most.saturating_sub(recent)) else { return };
-    let done = match random.below(6) {
+    let done = match random.below(7) {
+        6 => change_rules(master, random),
         0 => master.cancel(id).map(|_| ()),
         1 => {
             let priority = Priority::new(random.below(40) as i64 - 20).unwrap();
@@ -156,6 +161,22 @@ fn disturb(master: &Master, random: &mut Random, most: u64) {
     };
     let kinds = [ErrorKind::NotFound, ErrorKind::Refused];
     assert!(done.as_ref().err().is_none_or(|error| kinds.contains(&error.kind())), "{done:?}");
+}
+
+/// Holds jobs back, all or the older ones, or lets them go.
+fn change_rules(master: &Master, random: &mut Random) -> Result<(), lockmaster::Error> {
+    let id = FilterId::of_random(random.below(2) as u128);
+    let limit = FilterAction::RateLimit(NonZeroU32::MIN);
+    let actions = [FilterAction::Pause, limit, FilterAction::Accept];
+    let predicates = [r#"[["jobid", ["<", "id", "watermark"]]]"#, "[]"][random.below(2)].parse()?;
+    let action = actions[random.below(3)];
+    match random.one_in(2) {
+        true => master.delete_filter(id).map(|_| ()),
+        false => {
+            let new = NewFilter { action, predicates, ..NewFilter::default() };
+            master.replace_filter(id, new).map(|_| ())
+        }
+    }
 }
 
 /// A number that differs between the threads of the test harness.

@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod daemon;
 mod drain;
+mod filter;
 mod follow;
 mod info;
 mod list;
@@ -61,6 +62,7 @@ enum Verb {
     Why(why::WhyArgs),
     Check(check::CheckArgs),
     Locks(locks::LocksArgs),
+    Filter(filter::FilterArgs),
     Archive(archive::ArchiveArgs),
     Timeline(timeline::TimelineArgs),
     Stats(stats::StatsArgs),
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Verb::Why(args) => why::run(&args),
         Verb::Check(args) => check::run(&args),
         Verb::Locks(args) => locks::run(&args),
+        Verb::Filter(args) => filter::run(&args),
         Verb::Archive(args) => archive::run(&args),
         Verb::Timeline(args) => timeline::run(&args),
         Verb::Stats(args) => stats::run(&args),

@@ -13,7 +13,7 @@ use lockmaster::vocabulary::{
 use serde_json::{Map, Value};
 
 use crate::daemon::Daemon;
-use crate::{follow, output, priority};
+use crate::{filter, follow, output, priority};
 
 const ONE_OP: &str = "Options for one opcode";
 
@@ -66,6 +66,11 @@ struct OneOp {
     #[arg(long, value_name = "JOB", help_heading = ONE_OP)]
     after: Vec<JobId>,
 
+    /// Why it exists; can be repeated. With rate-limit:N:NAME, at most N jobs of that name run at
+    /// once
+    #[arg(long, value_name = "TEXT", help_heading = ONE_OP)]
+    reason: Vec<String>,
+
     /// Check arguments, locks and prerequisites only
     #[arg(long, help_heading = ONE_OP)]
     dry_run: bool,
@@ -73,7 +78,8 @@ struct OneOp {
 
 impl OneOp {
     fn is_said(&self) -> bool {
-        self.label.is_some() || self.priority.is_some() || !self.after.is_empty() || self.dry_run
+        let lists = !self.after.is_empty() || !self.reason.is_empty();
+        self.label.is_some() || self.priority.is_some() || lists || self.dry_run
     }
 }
 
@@ -125,6 +131,7 @@ fn one_op(id: OpId, args: &SubmitArgs) -> NewJob {
     let mut op = OpCode::new(id, Params::from_object(&params));
     op.priority = args.one.priority.unwrap_or_default();
     op.dry_run = args.one.dry_run;
+    op.reason = filter::reasons(&args.one.reason);
     op.depends = args.one.after.iter().map(|id| Dependency::success(JobRef::Id(*id))).collect();
     NewJob { label: args.one.label.clone(), ..NewJob::of([op]) }
 }

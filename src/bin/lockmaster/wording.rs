@@ -10,6 +10,9 @@ use crate::times;
 /// How many of those in the way are named.
 const NAMED: usize = 4;
 
+/// Makes a name of a job's number and label.
+type Name<'a> = &'a dyn Fn(&Value, &Value) -> String;
+
 /// A job for people: its number, and its label where it has one.
 pub(crate) fn name(job: &Value, label: &Value) -> String {
     match label.as_str() {
@@ -121,6 +124,7 @@ fn sentence(why: &Value, now: &Value) -> String {
         }
         "later" => later(why),
         "worker" => format!("could run: it waits for a free worker{}", before(why)),
+        "rate-limit" => format!("{}{}", limited(why, &name), before(why)),
         _ => brief(why, &name),
     }
 }
@@ -159,7 +163,7 @@ fn before(why: &Value) -> String {
 
 /// The same in short and without durations: a line that changes only when something happens.
 /// Jobs are called what `name` makes of their number and label.
-pub(crate) fn brief(why: &Value, name: &dyn Fn(&Value, &Value) -> String) -> String {
+pub(crate) fn brief(why: &Value, name: Name<'_>) -> String {
     match why["reason"].as_str().unwrap_or_default() {
         "executing" => format!("executes {}", said(&why["opcode"])),
         "undoing" => format!("takes back what {} did", said(&why["opcode"])),
@@ -171,6 +175,8 @@ pub(crate) fn brief(why: &Value, name: &dyn Fn(&Value, &Value) -> String) -> Str
             said(&why["mode"]),
             holders(list(&why["in_the_way"]), name)
         ),
+        "filter" => filtered(why),
+        "rate-limit" => limited(why, name),
         // A time stays as it is: the line changes only when something happens.
         "later" => later(why),
         "starting" => "is about to start".to_owned(),
@@ -180,7 +186,32 @@ pub(crate) fn brief(why: &Value, name: &dyn Fn(&Value, &Value) -> String) -> Str
     }
 }
 
-fn holders(all: &[Value], name: &dyn Fn(&Value, &Value) -> String) -> String {
+fn filtered(why: &Value) -> String {
+    let (rule, remark) = (said(&why["rule"]), said(&why["remark"]));
+    let remark = if why["remark"].is_null() { String::new() } else { format!(" ({remark})") };
+    match why["action"].as_str() {
+        Some("REJECT") => format!("is about to be cancelled by filter rule {rule}{remark}"),
+        _ => format!("is paused by filter rule {rule}{remark}"),
+    }
+}
+
+fn limited(why: &Value, name: Name<'_>) -> String {
+    let (most, running) = (&why["most"], &why["running"]);
+    let what = match why["rule"].as_str() {
+        Some(rule) => format!("filter rule {rule}"),
+        None => format!("the rate limit {:?}", said(&why["bucket"])),
+    };
+    let inside = list(&why["inside"]).iter().take(NAMED);
+    let inside: Vec<String> = inside.map(|who| name(&who["job"], &who["label"])).collect();
+    let more = match why["running"].as_u64().unwrap_or_default().saturating_sub(NAMED as u64) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let who = if inside.is_empty() { String::new() } else { format!(": {}", inside.join(", ")) };
+    format!("waits for its turn: {what} lets {most} run at once, {running} do{who}{more}")
+}
+
+fn holders(all: &[Value], name: Name<'_>) -> String {
     let Some((first, rest)) = all.split_first() else { return String::new() };
     let (who, mode) = (name(&first["job"], &first["label"]), said(&first["mode"]));
     let verb = if first["since"].is_null() { "comes first" } else { "holds it" };
@@ -188,8 +219,15 @@ fn holders(all: &[Value], name: &dyn Fn(&Value, &Value) -> String) -> String {
     format!(": {who} {verb} ({mode}){more}")
 }
 
-/// How long others may still come first, where the job waits for a lock.
+/// What would let a job go on that a filter rule holds back; how long others may still come first,
+/// where it waits for a lock.
 fn prospect(why: &Value) -> String {
+    if let ("filter", Some("PAUSE")) = (said(&why["reason"]).as_str(), why["action"].as_str()) {
+        let rule = said(&why["rule"]);
+        return format!(
+            "it goes on when the rule is replaced or deleted: lockmaster filter delete {rule}"
+        );
+    }
     let passed = match why["passed"].as_u64().unwrap_or_default() {
         0 => "nobody was let in before it so far".to_owned(),
         1 => "one other request was granted meanwhile".to_owned(),
@@ -326,6 +364,34 @@ job 5 waits for job 4 (four) to end
                 "could run: it waits for a free worker; 12 jobs come before it",
             ),
             (json!({"reason": "stopping"}), "is not started: the queue is stopping"),
+            (
+                json!({"reason": "filter", "rule": "r", "action": "REJECT", "remark": "no more"}),
+                "is about to be cancelled by filter rule r (no more)",
+            ),
+            (
+                json!({"reason": "filter", "rule": "r", "action": "PAUSE", "remark": null}),
+                "is paused by filter rule r\n\
+                 it goes on when the rule is replaced or deleted: lockmaster filter delete r",
+            ),
+            (
+                json!({
+                    "reason": "rate-limit", "rule": null, "bucket": "tape", "most": 2,
+                    "running": 2, "before": 1,
+                    "inside": [{"job": 4, "label": "four"}, {"job": 5, "label": null}],
+                }),
+                "waits for its turn: the rate limit \"tape\" lets 2 run at once, 2 do: \
+                 job 4 (four), job 5; one job comes before it",
+            ),
+            (
+                json!({
+                    "reason": "rate-limit", "rule": "r", "bucket": null, "most": 9, "running": 6,
+                    "before": 0, "inside": [
+                        {"job": 1}, {"job": 2}, {"job": 3}, {"job": 4}, {"job": 5}, {"job": 6},
+                    ],
+                }),
+                "waits for its turn: filter rule r lets 9 run at once, 6 do: \
+                 job 1, job 2, job 3, job 4 and 2 more",
+            ),
             (json!({"reason": "starting"}), "is about to start"),
             (json!({"reason": "final", "status": "error"}), "has ended: error"),
             (

@@ -64,3 +64,50 @@ impl LockTable {
         self.forget(&prepared.wanted);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::locks::WaitPolicy;
+    use crate::vocabulary::{Hierarchy, LockMode, LockName};
+
+    const NOW: Timestamp = Timestamp::from_micros(0);
+
+    #[test]
+    fn names_looked_up_stay_in_existence_until_they_are_discarded() {
+        let hierarchy = Hierarchy::default();
+        let node = hierarchy.level("node").unwrap();
+        let mut table = LockTable::new(hierarchy, WaitPolicy::default());
+        let one = |name: &str| {
+            let mut request = LockRequest::new();
+            request.add(node, name, LockMode::Exclusive).unwrap();
+            request
+        };
+        let find = |table: &LockTable| table.slots.find(node, &LockName::new("n").unwrap());
+        let prepared = table.prepare(one("n")).unwrap();
+        let number = find(&table);
+        for crowd in ["a", "b"] {
+            let granted = table.request_prepared(OwnerId(1), &prepared, Default::default(), NOW);
+            assert_eq!(granted, Ok(Outcome::Granted));
+            table.release_all(OwnerId(1));
+            // More names than are kept in existence without being used.
+            for other in 0..3000 {
+                let other = one(&format!("{crowd}{other}"));
+                assert!(table.request(OwnerId(2), &other, Default::default(), NOW).is_ok());
+                table.release_all(OwnerId(2));
+            }
+            assert_eq!(find(&table), number);
+            table.check();
+        }
+        assert_eq!(table.prepared, 1);
+        table.discard(prepared);
+        assert_eq!(table.prepared, 0);
+        for other in 0..3000 {
+            let other = one(&format!("c{other}"));
+            assert!(table.request(OwnerId(2), &other, Default::default(), NOW).is_ok());
+            table.release_all(OwnerId(2));
+        }
+        assert_eq!(find(&table), None);
+        table.check();
+    }
+}

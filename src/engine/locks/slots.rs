@@ -272,3 +272,92 @@ impl Slots {
         (0..).zip(named).filter(move |(l, named)| *named || *l < sets as LockId).map(|(l, _)| l)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Locks {
+        slots: Slots,
+        level: LevelId,
+    }
+
+    impl Locks {
+        fn new() -> Self {
+            let hierarchy = Hierarchy::default();
+            Self { slots: Slots::new(&hierarchy), level: hierarchy.level("node").unwrap() }
+        }
+
+        fn find(&self, name: usize) -> Option<LockId> {
+            self.slots.find(self.level, &LockName::new(&name.to_string()).unwrap())
+        }
+
+        fn hold(&mut self, name: usize) -> Entry {
+            let name = LockName::new(&name.to_string()).unwrap();
+            let entry = Entry::new(self.slots.intern(self.level, &name).unwrap(), Mode::Exclusive);
+            assert_eq!(self.slots.hold(entry), None);
+            entry
+        }
+
+        fn let_go(&mut self, entry: Entry) {
+            assert!(self.slots.unhold(entry).is_unused());
+            self.slots.reclaim(entry.lock());
+        }
+
+        fn touch(&mut self, names: std::ops::Range<usize>) {
+            for name in names {
+                let entry = self.hold(name);
+                self.let_go(entry);
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_names_used_are_kept_and_no_more() {
+        let mut locks = Locks::new();
+        locks.touch(0..Slots::KEPT + 3);
+        assert_eq!([2, 3].map(|name| locks.find(name).is_some()), [false, true]);
+        assert_eq!(locks.slots.iter().count(), 3 + Slots::KEPT);
+        let in_existence = locks.slots.slots.len();
+        locks.touch(0..2 * Slots::KEPT);
+        assert!(locks.slots.slots.len() <= in_existence + 1, "numbers are used again");
+    }
+
+    #[test]
+    fn a_name_that_is_used_again_is_kept_as_long_as_it_is_used() {
+        let mut locks = Locks::new();
+        locks.touch(0..1);
+        let entry = locks.hold(0);
+        locks.touch(1..3 * Slots::KEPT);
+        assert_eq!(locks.find(0), Some(entry.lock()));
+        locks.let_go(entry);
+        assert!(locks.slots.is_idle(entry.lock()));
+        locks.touch(1..3 * Slots::KEPT);
+        assert_eq!(locks.find(0), None);
+    }
+
+    #[test]
+    fn memory_is_given_back_when_nothing_is_held_any_more() {
+        let mut locks = Locks::new();
+        let held: Vec<Entry> = (0..5000).map(|name| locks.hold(name)).collect();
+        let fixed = locks.slots.fixed();
+        assert_eq!((fixed, locks.slots.slots.len()), (6, 5006));
+        let (last, others) = held.split_last().unwrap();
+        others.iter().for_each(|entry| locks.let_go(*entry));
+        assert_eq!(locks.find(4999), Some(last.lock()), "it is held");
+        locks.let_go(*last);
+        assert_eq!((locks.slots.slots.len(), locks.slots.names.len()), (fixed, fixed));
+        assert_eq!((locks.slots.free.len(), locks.slots.idle.len()), (0, 0));
+        assert!(locks.slots.slots.capacity() < 100);
+        assert_eq!(locks.slots.iter().count(), 3, "the set locks stay");
+    }
+
+    #[test]
+    fn the_first_numbers_are_the_levels_and_their_gates() {
+        let locks = Locks::new();
+        let gates = [0, 1, 2].map(|rank| locks.slots.gate(rank));
+        assert_eq!(gates, [3, 4, 5]);
+        assert_eq!([0, 2, 3, 5].map(|lock| locks.slots.is_set(lock)), [true, true, false, false]);
+        assert_eq!([0, 2, 3, 5].map(|lock| locks.slots.rank(lock)), [0, 2, 0, 2]);
+    }
+}

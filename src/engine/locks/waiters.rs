@@ -197,6 +197,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn memory_of_many_is_given_back_when_nobody_waits_and_that_of_few_is_kept() {
+        for (many, kept) in [(Waiters::KEPT, true), (Waiters::KEPT + 1, false)] {
+            let mut waiters = Waiters::new();
+            let waiter = |number| {
+                let key = Key::new(0, Timestamp::default(), number);
+                let at = Entry::new(0, super::super::mode::Mode::Shared);
+                Waiter::new(OwnerId(number), key, at, Box::default())
+            };
+            let ids: Vec<_> =
+                (0..many as u64).map(|number| waiters.insert(waiter(number), None)).collect();
+            for id in &ids[1..] {
+                waiters.remove(*id);
+            }
+            assert_eq!((waiters.len(), waiters.slots.len()), (1, many));
+            waiters.remove(ids[0]);
+            assert_eq!(!waiters.slots.is_empty(), kept);
+        }
+    }
+
+    #[test]
     fn a_waiting_request_takes_eighty_bytes() {
         assert_eq!(size_of::<Waiter>(), 80);
     }

@@ -27,6 +27,10 @@ impl Queue {
                 self.ended.extend(ended.iter().copied());
                 Ok(())
             }
+            Record::FilterSet { .. } | Record::FilterDeleted { .. } => {
+                self.apply_filter(record);
+                Ok(())
+            }
             Record::Keyed { key, first, jobs } => self.apply_keyed(key, *first, *jobs, record),
             _ => match record.job() {
                 Some(id) if !is_of_copy(record) => self.apply_about(id, record),

@@ -2,14 +2,15 @@
 //! the one that was copied.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::vocabulary::{
-    CrashPolicy, Dependency, JobRef, NewJob, OpCode, OpError, OpId, Outcome, Params, SubmissionKey,
-    Timestamp,
+    CrashPolicy, Dependency, FilterAction, FilterId, JobRef, NewFilter, NewJob, OpCode, OpError,
+    OpId, Outcome, Params, SubmissionKey, Timestamp,
 };
 
 const NOW: Timestamp = Timestamp::from_micros(1_000_000);
@@ -239,7 +240,8 @@ fn a_large_job_is_copied_in_pieces_and_is_whole_again() {
     assert!(records.len() > 2, "{}", records.len());
     let mut queue = Queue::new(500);
     let (begun, _) = world.queue.begin_copy();
-    for record in [begun].iter().chain(records.iter().flatten()).chain([&world.queue.end_copy()]) {
+    let records = records.iter().flatten();
+    for record in [begun].iter().chain(records).chain(&world.queue.end_copy()) {
         queue.apply(record).unwrap();
     }
     queue.check();
@@ -257,6 +259,8 @@ enum Step {
     Say(u64),
     Archive(u64),
     Drain(bool),
+    Filter { which: u128, kind: usize },
+    Unfilter(u128),
     BeginCopy,
     Copy(usize),
 }
@@ -271,6 +275,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..9_u64).prop_map(Step::Say),
         4 => (0..9_u64).prop_map(Step::Archive),
         1 => any::<bool>().prop_map(Step::Drain),
+        1 => (0..3_u128, 0..4_usize).prop_map(|(which, kind)| Step::Filter { which, kind }),
+        1 => (0..3_u128).prop_map(Step::Unfilter),
         1 => Just(Step::BeginCopy),
         4 => (1..3_usize).prop_map(Step::Copy),
     ]
@@ -326,6 +332,12 @@ impl Play {
                 let records = self.world.queue.set_drained(*drained, NOW);
                 self.world.keep(records);
             }
+            Step::Filter { which, kind } => self.filter(*which, *kind),
+            Step::Unfilter(which) => {
+                let id = FilterId::of_random(*which);
+                let records = self.world.queue.delete_filter(id, NOW).unwrap_or_default();
+                self.world.keep(records);
+            }
             Step::BeginCopy => self.begin(),
             Step::Copy(jobs) => self.go_on(*jobs),
         }
@@ -334,6 +346,17 @@ impl Play {
     fn submit(&mut self, job: NewJob) {
         self.world.submit(vec![job]);
         self.next += 1;
+    }
+
+    fn filter(&mut self, which: u128, kind: usize) {
+        let limit = FilterAction::RateLimit(NonZeroU32::MIN);
+        let actions = [FilterAction::Pause, limit, FilterAction::Reject, FilterAction::Accept];
+        let predicates = r#"[["jobid", [">", "id", "watermark"]]]"#.parse().unwrap();
+        let new = NewFilter { predicates, action: actions[kind], ..NewFilter::default() };
+        let set = self.world.queue.set_filter(FilterId::of_random(which), new, NOW);
+        self.world.keep(set.unwrap());
+        let records = self.world.queue.end_rejected(usize::MAX, NOW);
+        self.world.keep(records);
     }
 
     fn submit_once(&mut self, key: u8, jobs: usize) {
@@ -375,7 +398,9 @@ impl Play {
             self.begins.append(&mut self.abandoned);
             self.copy = None;
         }
-        self.world.keep(piece.transactions.concat().into_iter().chain(ends).collect());
+        self.world.keep(
+            piece.transactions.concat().into_iter().chain(ends.into_iter().flatten()).collect(),
+        );
     }
 }
 

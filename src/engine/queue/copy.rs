@@ -91,10 +91,11 @@ impl Queue {
         piece
     }
 
-    /// What ends a copy.
+    /// What ends a copy: the filter rules, and what else is known.
     #[must_use]
-    pub fn end_copy(&self) -> Record {
-        Record::CopyDone { ended: self.ended.iter().map(|(id, status)| (*id, *status)).collect() }
+    pub fn end_copy(&self) -> Vec<Record> {
+        let ended = self.ended.iter().map(|(id, status)| (*id, *status)).collect();
+        self.copies_of_filters().chain([Record::CopyDone { ended }]).collect()
     }
 
     /// About how many bytes a copy takes. O(opcodes of the queue).
@@ -133,6 +134,8 @@ impl Queue {
             Record::CopyDone { ended } => {
                 self.ended = ended.iter().copied().collect();
                 self.copying = None;
+                // Jobs may have been put somewhere before all rules were known.
+                self.filters.forget_jobs(&mut self.ready.order);
                 let ids: Vec<JobId> = self.jobs.keys().copied().collect();
                 ids.into_iter().for_each(|id| self.place(id));
                 Ok(())
@@ -155,7 +158,10 @@ impl Queue {
             let copying = (next_id > JobId::FIRST).then_some(begins);
             let keys = self.keys.emptied();
             let empty = Self::new(self.feedback_bytes);
-            *self = Self { next_id, last_token, drained, copying, keys, ..empty };
+            // Rules that are known are true, also where the copy is never done.
+            let mut filters = std::mem::take(&mut self.filters);
+            filters.forget_jobs(&mut self.ready.order);
+            *self = Self { next_id, last_token, drained, copying, keys, filters, ..empty };
             return Ok(());
         }
         match (numbering, drained) == ((self.next_id, self.last_token), self.drained) {

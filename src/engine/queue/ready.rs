@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Queue;
+use super::filter::Order;
 use crate::vocabulary::{
     Dependency, Job, JobId, JobRef, OpError, Outcome, Priority, Record, Status, Timestamp,
 };
@@ -19,7 +20,7 @@ pub enum Next {
 
 /// What an unsatisfied dependency means for the job.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Doom {
+pub(super) enum Doom {
     /// The job it waits for was cancelled, so it is cancelled too.
     Canceled,
     /// The job it waits for ended otherwise than required.
@@ -30,11 +31,13 @@ enum Doom {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ready {
     /// May be taken up, the most urgent and then oldest first.
-    order: BTreeSet<(Priority, JobId)>,
-    /// The same by job.
+    ///
+    /// Also the first of each open line of jobs that a limit holds back (`filter/gate.rs`).
+    pub(super) order: Order,
+    /// The same by job, without those in lines.
     keys: HashMap<JobId, Priority>,
     /// Waits for that job to end.
-    waits_on: HashMap<JobId, JobId>,
+    pub(super) waits_on: HashMap<JobId, JobId>,
     /// The same the other way round.
     waited_for_by: HashMap<JobId, BTreeSet<JobId>>,
     /// Waits for that time, the earliest first.
@@ -42,7 +45,7 @@ pub(super) struct Ready {
     /// The same by job.
     until: HashMap<JobId, Timestamp>,
     /// In the processor's hands. Not stored: it dies with the process.
-    taken: HashSet<JobId>,
+    pub(super) taken: HashSet<JobId>,
 }
 
 impl Ready {
@@ -57,14 +60,20 @@ impl Ready {
             + usize::from(self.taken.contains(&id))
     }
 
-    pub(super) fn check(&self) {
-        assert_eq!(self.order.len(), self.keys.len(), "each ready job has one key");
+    /// Everybody in this index.
+    pub(super) fn all(&self) -> impl Iterator<Item = JobId> {
+        let waiting = self.waits_on.keys().chain(self.until.keys());
+        self.keys.keys().chain(waiting).chain(&self.taken).copied()
+    }
+
+    pub(super) fn check(&self, open_lines: usize) {
+        assert_eq!(self.order.len(), self.keys.len() + open_lines, "each ready job has one key");
         assert_eq!(self.later.len(), self.until.len(), "each job for later has one time");
         let backwards: usize = self.waited_for_by.values().map(BTreeSet::len).sum();
         assert_eq!(self.waits_on.len(), backwards, "dependencies are indexed both ways");
     }
 
-    fn remove(&mut self, id: JobId) {
+    pub(super) fn remove(&mut self, id: JobId) {
         if let Some(priority) = self.keys.remove(&id) {
             self.order.remove(&(priority, id));
         }
@@ -115,9 +124,13 @@ impl Queue {
     ///
     /// A job taken up is the caller's until [`put_back`](Self::put_back).
     pub fn take_next(&mut self, now: Timestamp) -> Option<Next> {
-        let (_, id) = *self.ready.order.first()?;
+        if let Some((id, records)) = self.end_next_rejected(now) {
+            return Some(Next::Ended(id, records));
+        }
+        let id = self.first_due()?;
         self.ready.remove(id);
         self.ready.taken.insert(id);
+        self.count_running(id);
         let records = if self.is_late(id, now) {
             self.end_late(id, now)
         } else {
@@ -130,10 +143,24 @@ impl Queue {
         Some(Next::Ended(id, records))
     }
 
-    /// The job that [`take_next`](Self::take_next) would take up: how urgent it is, and since
+    /// The first ready job that no limit holds back. Each line of jobs passed over is parked: it
+    /// is not passed over again before a place in its bucket has become free.
+    fn first_due(&mut self) -> Option<JobId> {
+        loop {
+            let (_, id) = *self.ready.order.first()?;
+            if self.filters.may_go(&mut self.ready.order, id) {
+                return Some(id);
+            }
+        }
+    }
+
+    /// The job that [`take_next`](Self::take_next) would look at next: how urgent it is, and since
     /// when it is there.
     #[must_use]
     pub fn peek_next(&self) -> Option<(Priority, Timestamp)> {
+        if let Some(job) = self.filters.first_rejected().and_then(|id| self.jobs.get(&id)) {
+            return Some((job.priority(), job.received));
+        }
         let (priority, id) = self.ready.order.first()?;
         Some((*priority, self.jobs.get(id)?.received))
     }
@@ -159,8 +186,9 @@ impl Queue {
     /// How many jobs that are ready would be taken up before this one. O(that number).
     #[must_use]
     pub fn ready_before(&self, id: JobId) -> usize {
-        let key = self.ready.keys.get(&id).map(|priority| (*priority, id));
-        key.map_or(0, |key| self.ready.order.range(..key).count())
+        let priority = self.ready.keys.get(&id).copied();
+        let priority = priority.or_else(|| self.filters.priority_in_line(id));
+        priority.map_or(0, |priority| self.ready.order.range(..(priority, id)).count())
     }
 
     /// Puts a job where it belongs now, and those that waited for its end.
@@ -176,20 +204,25 @@ impl Queue {
         let Some(job) = self.jobs.get(&id) else { return };
         let is_final = job.status().is_final();
         let (blocker, priority) = (self.blocker(job), job.priority());
+        let is_doomed = blocker.is_none() && self.doom(job).is_some();
         let later = job.not_before().filter(|until| *until > self.times.passed);
         self.ready.remove(id);
+        self.filters.remove(&mut self.ready.order, id);
         self.place_deadline(id);
         if is_final {
             self.ready.taken.remove(&id);
         }
         match blocker {
             _ if is_final || self.ready.is_taken(id) => {}
+            _ if self.turn_away(id) => {}
             Some(on) => self.ready.wait(id, on),
             None => match later {
                 Some(until) => self.ready.postpone(id, until),
+                None if !is_doomed && self.keep_back(id, priority) => {}
                 None => self.ready.insert(id, priority),
             },
         }
+        self.count_running(id);
     }
 
     /// The job whose end decides whether the current opcode may start: the first of its
@@ -199,7 +232,7 @@ impl Queue {
         self.jobs.get(&on).filter(|on| !on.status().is_final()).map(|on| on.id)
     }
 
-    fn doom(&self, job: &Job) -> Option<Doom> {
+    pub(super) fn doom(&self, job: &Job) -> Option<Doom> {
         let (on, dependency) = self.undecided(job).find(|(_, on)| !self.is_satisfied(on))?;
         match self.known_status(on) {
             None => {

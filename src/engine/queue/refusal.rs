@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::vocabulary::{self, ErrorKind, JobId, Status, SubmissionKey};
+use crate::vocabulary::{self, ErrorKind, FilterId, JobId, Status, SubmissionKey};
 
 /// Why the queue refuses a request. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -101,6 +101,26 @@ pub enum Refusal {
         /// Their places in the submission, from 0.
         places: Vec<usize>,
     },
+    /// A reason that begins like a rate limit and is none.
+    #[error("job {index} of the submission has the reason {text:?}, which is no rate limit")]
+    NoRateLimit {
+        /// The place of the job in the submission, from 0.
+        index: usize,
+        /// The reason.
+        text: String,
+    },
+    /// There is no such filter rule; in Ganeti's words.
+    #[error("Filter rule with UUID {id} does not exist")]
+    NoSuchFilter {
+        /// Its id.
+        id: FilterId,
+    },
+    /// There are as many filter rules as there may be.
+    #[error("there are {most} filter rules; there cannot be more")]
+    TooManyFilters {
+        /// How many.
+        most: usize,
+    },
 }
 
 fn circle(places: &[usize]) -> String {
@@ -137,6 +157,15 @@ impl From<Refusal> for vocabulary::Error {
                 (ErrorKind::Invalid, "the final statuses are success, error and canceled")
             }
             Refusal::Circle { .. } => (ErrorKind::Invalid, "remove one of these dependencies"),
+            Refusal::NoRateLimit { .. } => {
+                (ErrorKind::Invalid, "write rate-limit:N:NAME with N from 1, or begin otherwise")
+            }
+            Refusal::NoSuchFilter { .. } => {
+                (ErrorKind::NotFound, "`lockmaster filter list` shows the rules")
+            }
+            Refusal::TooManyFilters { .. } => {
+                (ErrorKind::Refused, "delete some, or join several in one with \"|\"")
+            }
         };
         let error = Self::new(kind, refusal.to_string());
         if hint.is_empty() { error } else { error.hint(hint) }

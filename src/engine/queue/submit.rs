@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use petgraph::algo::tarjan_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 
+use super::filter::check_rate_limits;
 use super::{Queue, Refusal};
 use crate::vocabulary::{
     Dependency, JobId, JobRef, JobTerms, NewJob, OpCode, OpTerms, Record, Status, SubmissionKey,
@@ -59,6 +60,7 @@ impl Queue {
         now: Timestamp,
     ) -> Result<(Vec<JobId>, Vec<Record>), Refusal> {
         self.check_bounds(&jobs, bounds)?;
+        check_rate_limits(&jobs)?;
         self.check_dependencies(&jobs, recalled)?;
         let first = self.next_id;
         resolve(&mut jobs, first);

@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn short_lines_count_for_what_they_take_in_the_log() {
         let chunk = b"y\n".repeat(CHUNK / 2);
-        let said = lines(&vec![&chunk[..]; 2]);
+        let said = lines(&[&chunk[..]; 2]);
         let most = OUTPUT_BYTES / (LINE_COST + 1);
         assert_eq!(said.len(), most + 1);
         let dropped = CHUNK - most;

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 
 use super::frame::Decoder;
 use super::message::{Request, parse_answer};
-use super::opcode::job_to_wire;
+use super::opcode::{job_to_wire, reason_to_wire};
 use super::socket::check_path;
-use crate::vocabulary::{Error, ErrorKind, JobId, NewJob, Priority, Status, SubmissionKey};
+use crate::vocabulary::{
+    Error, ErrorKind, FilterId, JobId, NewFilter, NewJob, Priority, Status, SubmissionKey,
+};
 
 /// The longest answer that is read.
 const MAX_ANSWER_BYTES: usize = 512 << 20;
@@ -261,6 +263,38 @@ impl Client {
     /// As [`call`](Self::call).
     pub fn locks(&mut self, graph: bool) -> Result<Value, Error> {
         self.call("LockmasterLocks", &json!([graph]))
+    }
+
+    /// Adds a filter rule, or puts it in place of the one of that id. Its id.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn set_filter(&mut self, id: Option<FilterId>, new: &NewFilter) -> Result<FilterId, Error> {
+        let reason = new.reason.iter().map(reason_to_wire).collect::<Value>();
+        let predicates = new.predicates.to_json();
+        let id = id.map(|id| id.to_string());
+        let args = json!([id, new.priority, predicates, new.action.to_json(), reason]);
+        self.call::<String>("ReplaceFilter", &args)?.parse()
+    }
+
+    /// Deletes a filter rule.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn delete_filter(&mut self, id: FilterId) -> Result<(), Error> {
+        self.call("DeleteFilter", &json!([id.to_string()]))
+    }
+
+    /// All filter rules in the order in which they are asked, as JSON objects: their fields, and
+    /// how many jobs each decides about.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn filters(&mut self) -> Result<Vec<Value>, Error> {
+        self.call("LockmasterFilters", &json!([]))
     }
 
     /// What the daemon has done since it started, as JSON.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::fields::time;
-use crate::runtime::{Explanation, LockOverview, LockWait, WaitLink, Why};
+use crate::runtime::{Bucket, Explanation, LockOverview, LockWait, WaitLink, Why};
 use crate::runtime::{LockReport, OwnerId, Reserves};
 use crate::vocabulary::{JobId, Timestamp};
 
@@ -34,6 +34,11 @@ fn step(job: JobId, why: &Why, labels: &Labels) -> Map<String, Value> {
             json!({ "reason": "dependency", "on": on, "on_label": labels.get(on) })
         }
         Why::Lock(wait) => lock_wait(wait, labels),
+        Why::Filter { rule, action, remark } => json!({
+            "reason": "filter", "rule": rule.to_string(), "action": action.to_json(),
+            "remark": remark,
+        }),
+        Why::RateLimit { .. } => rate_limit(why, labels),
         Why::Later { until, tried, lacking } => json!({
             "reason": "later", "until": time(Some(*until)), "tried": tried, "lacking": lacking,
         }),
@@ -51,6 +56,19 @@ fn object(value: Value) -> Map<String, Value> {
         Value::Object(object) => object,
         _ => Map::new(),
     }
+}
+
+fn rate_limit(why: &Why, labels: &Labels) -> Value {
+    let Why::RateLimit { bucket, most, running, inside, before } = why else { return json!({}) };
+    let (rule, name) = match bucket {
+        Bucket::Rule(id) => (Some(id.to_string()), None),
+        Bucket::Label(limit) => (None, Some(limit.name.as_str())),
+    };
+    let inside = inside.iter().map(|job| json!({ "job": job, "label": labels.get(job) }));
+    json!({
+        "reason": "rate-limit", "rule": rule, "bucket": name, "most": most, "running": running,
+        "inside": inside.collect::<Value>(), "before": before,
+    })
 }
 
 fn lock_wait(wait: &LockWait, labels: &Labels) -> Value {

@@ -116,7 +116,7 @@ impl Field {
             Self::Priority => json!(view.priority.get()),
             Self::Archived => json!(view.archived),
             Self::Ops => ops().enumerate().map(|(index, op)| echo(job, index, op)).collect(),
-            Self::OpResult => ops().map(|op| op.outcome().map_or(Value::Null, result)).collect(),
+            Self::OpResult => ops().map(|op| op_result(job, op)).collect(),
             Self::OpStatus => json!(view.op_status),
             Self::OpLog => (0..job.ops.len()).map(|index| log_of(view, index)).collect(),
             Self::OpStart => ops().map(|op| time(op.start_time)).collect(),
@@ -147,11 +147,15 @@ fn end_time(op: &JobOp) -> Value {
     time(op.end_time.filter(|_| !canceled))
 }
 
-fn result(outcome: &Outcome) -> Value {
-    match outcome {
-        Outcome::Success(text) => serde_json::from_str(text).unwrap_or_default(),
-        Outcome::Error(error) => exception(error),
-        Outcome::Canceled => json!("Job canceled by request"),
+fn op_result(job: &Job, op: &JobOp) -> Value {
+    match op.outcome() {
+        Some(Outcome::Success(text)) => serde_json::from_str(text).unwrap_or_default(),
+        Some(Outcome::Error(error)) => exception(error),
+        Some(Outcome::Canceled) if job.cancel_requested.is_some() => {
+            json!("Job canceled by request")
+        }
+        // Nobody asked: a filter rule rejects it, or the opcode has cancelled itself.
+        Some(Outcome::Canceled) | None => Value::Null,
     }
 }
 

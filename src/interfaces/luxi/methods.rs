@@ -9,6 +9,7 @@ use super::cluster;
 use super::errand::{Desk, Errand, Held, Lane};
 use super::explain::{explanation_to_json, locks_to_json};
 use super::fields::Field;
+use super::filters;
 use super::message::{Failure, Request, success};
 use super::opcode::number;
 use super::peer::{Peer, Rights};
@@ -27,21 +28,15 @@ use crate::vocabulary::{Error, ErrorKind, JobId, Priority};
 const ASK_FOR_RIGHTS: &str = "the daemon's configuration says who may, in its table access";
 
 /// Ganeti's methods that are not here (yet): they are refused as such, the rest as unknown.
-const UNSUPPORTED: [&str; 3] = ["DeleteFilter", "ReplaceFilter", "MasterFailover"];
+const UNSUPPORTED: [&str; 1] = ["MasterFailover"];
 
 /// Those that list what there is none of here.
-const EMPTY: [&str; 7] = [
-    "QueryExports",
-    "QueryFilters",
-    "QueryGroups",
-    "QueryInstances",
-    "QueryNetworks",
-    "QueryNodes",
-    "QueryTags",
-];
+const EMPTY: [&str; 6] =
+    ["QueryExports", "QueryGroups", "QueryInstances", "QueryNetworks", "QueryNodes", "QueryTags"];
 
 /// Those that change nothing: clients that may only query may call these and no others.
-const QUERIES: [&str; 9] = [
+const QUERIES: [&str; 11] = [
+    "LockmasterFilters",
     "LockmasterLocks",
     "LockmasterStats",
     "LockmasterWhy",
@@ -49,6 +44,7 @@ const QUERIES: [&str; 9] = [
     "QueryClusterInfo",
     "QueryConfigValues",
     "QueryFields",
+    "QueryFilters",
     "QueryJobs",
     "WaitForJobChange",
 ];
@@ -140,6 +136,10 @@ fn dispatch(
         "AutoArchiveJobs" => archiving::auto_archive(peer, request),
         "LockmasterWhy" => why_job(request),
         "LockmasterLocks" => all_locks(request),
+        "ReplaceFilter" => filters::replace_filter(peer, request),
+        "DeleteFilter" => filters::delete_filter(peer, request),
+        "QueryFilters" => filters::query_filters(request),
+        "LockmasterFilters" => filters::our_filters(request),
         "LockmasterStats" => all_stats(service, request),
         "PickupJob" => Err(Failure::exception(
             "GenericError",

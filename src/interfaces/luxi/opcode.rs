@@ -220,7 +220,7 @@ pub(super) fn job_to_wire(job: &NewJob) -> Value {
 fn to_wire(op: &OpCode, priority: Priority) -> Map<String, Value> {
     let mut wire = op.params.to_object();
     let depends: Vec<Value> = op.depends.iter().map(dependency_to_wire).collect();
-    let reason = op.reason.iter().map(|step| json!([step.source, step.text, step.time_ns]));
+    let reason = op.reason.iter().map(reason_to_wire);
     let common = [
         json!(op.dry_run),
         json!(0),
@@ -234,6 +234,10 @@ fn to_wire(op: &OpCode, priority: Priority) -> Map<String, Value> {
     wire
 }
 
+pub(super) fn reason_to_wire(step: &Reason) -> Value {
+    json!([step.source, step.text, step.time_ns])
+}
+
 fn dependency_to_wire(dependency: &Dependency) -> Value {
     match dependency.on {
         JobRef::Id(id) => json!([id, dependency.statuses]),
@@ -245,11 +249,9 @@ fn dependency_to_wire(dependency: &Dependency) -> Value {
 /// says where in the queue it ended up.
 pub(super) fn echo(job: &Job, index: usize, op: &JobOp) -> Value {
     let mut wire = to_wire(&op.opcode, op.priority);
-    let name = op.opcode.id.as_str().trim_start_matches("OP_").to_lowercase();
-    let (source, text) = (format!("gnt:opcode:{name}"), format!("job={};index={index}", job.id));
-    let step = json!([source, text, job.received.as_micros().saturating_mul(1000)]);
+    let step = job.place_as_reason(index);
     if let Some(Value::Array(reason)) = wire.get_mut("reason") {
-        reason.push(step);
+        reason.push(reason_to_wire(&step));
     }
     Value::Object(wire)
 }

@@ -22,7 +22,7 @@ use row::Row;
 enum What {
     Job,
     Lock,
-    /// Filter rules: there are none.
+    /// Filter rules.
     Filter,
     /// What belongs to a cluster of Ganeti: there is nothing, whatever its fields are.
     Foreign,
@@ -99,7 +99,8 @@ pub(super) fn query(service: &dyn Service, request: &Request) -> Result<Reply, F
             Ok(Reply::in_lane(lane, move |desk| table.of_jobs(desk, &selection)))
         }
         What::Lock => Ok(Reply::in_lane(Some(Lane::Live), move |desk| table.of_locks(desk))),
-        What::Filter | What::Foreign => Ok(Reply::in_lane(None, move |desk| {
+        What::Filter => Ok(Reply::in_lane(Some(Lane::Live), move |desk| table.of_filters(desk))),
+        What::Foreign => Ok(Reply::in_lane(None, move |desk| {
             Ok(Held { answer: table.begin(desk).finish(), position: 0 })
         })),
     }
@@ -138,6 +139,14 @@ impl Table {
         let (mut rows, answer) = (self.begin(desk), desk.service.locks(false));
         for lock in &answer.value.locks {
             self.row(&Row::Lock(lock))?.map_or(Ok(()), |row| rows.push(&row))?;
+        }
+        Ok(Held { answer: rows.finish(), position: answer.position })
+    }
+
+    fn of_filters(&self, desk: &Desk<'_>) -> Result<Held, Failure> {
+        let (mut rows, answer) = (self.begin(desk), desk.service.filters());
+        for state in &answer.value {
+            self.row(&Row::Filter(&state.rule))?.map_or(Ok(()), |row| rows.push(&row))?;
         }
         Ok(Held { answer: rows.finish(), position: answer.position })
     }

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use crate::runtime::{
-    Answer, AutoArchived, CancelAnswer, ConfigWriter, Explanation, JobView, LockOverview, Master,
-    Stats,
+    Answer, AutoArchived, CancelAnswer, ConfigWriter, Explanation, FilterState, JobView,
+    LockOverview, Master, Stats,
 };
-use crate::vocabulary::{Error, FeedbackEntry, JobId, NewJob, Priority, Status, SubmissionKey};
+use crate::vocabulary::{
+    Error, FeedbackEntry, FilterId, JobId, NewFilter, NewJob, Priority, Status, SubmissionKey,
+};
 
 /// The queue behind the protocol: a [`Master`], or something else in a test.
 ///
@@ -122,6 +124,23 @@ pub trait Service: Send + Sync + 'static {
     /// As [`Master::locks`].
     fn locks(&self, graph: bool) -> Answer<LockOverview>;
 
+    /// As [`Master::add_filter`] without an id, else as [`Master::replace_filter`].
+    ///
+    /// # Errors
+    ///
+    /// `Invalid`, `Refused`, `Stopped`.
+    fn set_filter(&self, id: Option<FilterId>, new: NewFilter) -> Result<Answer<FilterId>, Error>;
+
+    /// As [`Master::delete_filter`].
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Stopped`.
+    fn delete_filter(&self, id: FilterId) -> Result<Answer<()>, Error>;
+
+    /// As [`Master::filters`].
+    fn filters(&self) -> Answer<Vec<FilterState>>;
+
     /// As [`Master::stats`].
     fn stats(&self) -> Stats;
 
@@ -225,6 +244,21 @@ impl Service for Master {
 
     fn locks(&self, graph: bool) -> Answer<LockOverview> {
         Self::locks(self, graph)
+    }
+
+    fn set_filter(&self, id: Option<FilterId>, new: NewFilter) -> Result<Answer<FilterId>, Error> {
+        match id {
+            None => self.add_filter(new),
+            Some(id) => self.replace_filter(id, new),
+        }
+    }
+
+    fn delete_filter(&self, id: FilterId) -> Result<Answer<()>, Error> {
+        Self::delete_filter(self, id)
+    }
+
+    fn filters(&self) -> Answer<Vec<FilterState>> {
+        Self::filters(self)
     }
 
     fn stats(&self) -> Stats {

@@ -1,13 +1,14 @@
 //! A unit that does as its parameters say, and notes it down.
 
 use std::panic::resume_unwind;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::world::{Note, What, let_others_act, world};
 use crate::runtime::{Context, DeclaredLocks, LogicalUnit, TypedOp};
-use crate::vocabulary::{CrashPolicy, LockMode, OpError, OpErrorKind};
+use crate::vocabulary::{CrashPolicy, LockMode, NewJob, OpError, OpErrorKind, Retries};
 
 /// Names at a level: enough for strife, few enough for `ALL` to matter.
 pub(super) const NAMES: u8 = 3;
@@ -44,7 +45,16 @@ pub(super) struct Deed {
     pub(super) on_crash: CrashPolicy,
     /// Something it reserves for its job.
     pub(super) reserves: Option<u8>,
+    /// How often it is tried while something lacks.
+    pub(super) lacks: u32,
+    /// How often it finds, with its locks, that they are the wrong ones.
+    pub(super) changes: u32,
+    /// A job that follows its end.
+    pub(super) child: Option<Box<Deed>>,
 }
+
+/// How often it is tried, in all, while something lacks.
+pub(super) const TRIES: u32 = 3;
 
 impl TypedOp for Deed {
     const ID: &'static str = "OP_DEED";
@@ -65,7 +75,8 @@ impl Deed {
 
     /// Whether it comes as far as executing.
     pub(super) fn gets_to_work(&self) -> bool {
-        ![End::WrongArguments, End::WrongPrerequisites, End::PanicInLocks].contains(&self.end)
+        let too_early = [End::WrongArguments, End::WrongPrerequisites, End::PanicInLocks];
+        self.lacks < TRIES && !too_early.contains(&self.end)
     }
 }
 
@@ -114,7 +125,21 @@ impl LogicalUnit for Deed {
         Ok(())
     }
 
-    fn check_prereq(&mut self, _: &Context) -> Result<(), OpError> {
+    fn retries(&self) -> Retries {
+        let seconds = Duration::from_secs;
+        Retries { tries: TRIES, first: seconds(1), most: seconds(2) }
+    }
+
+    fn check_prereq(&mut self, context: &Context) -> Result<(), OpError> {
+        let found = (context.job(), context.op_index() as usize);
+        let changed = world(|world| std::mem::replace(world.changed.entry(found).or_default(), 0));
+        if changed < self.changes {
+            world(|world| world.changed.insert(found, changed + 1));
+            return Err(OpError::changed("as asked"));
+        }
+        if context.tried() < self.lacks {
+            return Err(OpError::temporary("as asked"));
+        }
         match self.end {
             End::WrongPrerequisites => Err(OpError::prereq("as asked")),
             _ => Ok(()),
@@ -128,6 +153,10 @@ impl LogicalUnit for Deed {
             _ = context.config().reserve(context.job(), "thing", &name.to_string(), |_| false);
         }
         context.feedback("at it");
+        if let Some(child) = &self.child {
+            let opcode = child.opcode().map_err(|error| OpError::exec(error.to_string()))?;
+            _ = context.submit_with_end(NewJob::of([opcode]));
+        }
         let_others_act();
         if world(|world| world.crash) {
             return Err(OpError::exec("nobody will hear of this"));

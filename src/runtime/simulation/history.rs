@@ -1,6 +1,7 @@
 //! One history: random steps over several lives of a master, each checked.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
 use std::iter::Sum;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::shadow::Shadow;
 use super::world::{Meanwhile, World, world};
 use crate::runtime::{CancelAnswer, Limits};
 use crate::store::sim::{Fault, SimDisk};
-use crate::vocabulary::{ErrorKind, JobId, Record, Status};
+use crate::vocabulary::{ErrorKind, Job, JobId, JobOp, OpErrorKind, Outcome, Record, UndoState};
 
 /// What has happened, so that a run can say that it was worth its time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,9 @@ pub(super) struct Told {
     cancelled: u64,
     undone: u64,
     interrupted: u64,
+    late: u64,
+    postponed: u64,
+    children: u64,
     copies: u64,
 }
 
@@ -41,7 +45,29 @@ impl AddAssign for Told {
         self.cancelled += other.cancelled;
         self.undone += other.undone;
         self.interrupted += other.interrupted;
+        self.late += other.late;
+        self.postponed += other.postponed;
+        self.children += other.children;
         self.copies += other.copies;
+    }
+}
+
+impl Told {
+    /// What a job that has ended went through.
+    fn count(&mut self, job: &Job) {
+        let failed = |kind| {
+            let kinds = job.ops.iter().filter_map(|op| match op.outcome() {
+                Some(Outcome::Error(error)) => Some(error.kind),
+                _ => None,
+            });
+            u64::from(kinds.into_iter().any(|found| found == kind))
+        };
+        self.undone += u64::from(job.ops.iter().any(|op| op.undo == UndoState::Done));
+        self.interrupted += failed(OpErrorKind::Interrupted);
+        self.late += failed(OpErrorKind::TimedOut);
+        self.postponed += u64::from(job.ops.iter().any(|op| op.tries.count > 0));
+        let is_child = |op: &JobOp| op.opcode.comment.is_some();
+        self.children += u64::from(job.ops.iter().any(is_child));
     }
 }
 
@@ -57,8 +83,10 @@ impl Sum for Told {
 impl Told {
     /// A simulation in which something never happens checks nothing of it.
     pub(super) fn assert_that_everything_happened(&self) {
-        let Self { torn_writes, restarts, cancelled, undone, interrupted, copies, .. } = *self;
-        for often in [self.crashes, torn_writes, restarts, cancelled, undone, interrupted, copies] {
+        let Self { crashes, torn_writes, restarts, cancelled, undone, .. } = *self;
+        let Self { interrupted, late, postponed, children, copies, .. } = *self;
+        let all = [crashes, torn_writes, restarts, cancelled, undone, interrupted, late];
+        for often in all.into_iter().chain([postponed, children, copies]) {
             assert!(often > self.histories / 100, "{self:?}");
         }
     }
@@ -151,6 +179,7 @@ impl History {
             11 => self.look(),
             12 => self.crash(),
             13 => self.crash_while_writing(),
+            39 => self.pass_time(),
             14 if self.random.one_in(2) => self.restart(),
             14..30 => self.work(),
             _ => _ = self.write(),
@@ -168,7 +197,7 @@ impl History {
                 let ids: Vec<u64> = answer.value.iter().map(|id| id.get()).collect();
                 assert_eq!(ids, expected, "the ids of a batch follow one another");
                 self.told.jobs += count;
-                self.learn(&answer.value);
+                self.learn();
                 self.say(|| format!("submitted {ids:?}"));
             }
             Err(error) => {
@@ -180,12 +209,22 @@ impl History {
         }
     }
 
-    /// What the jobs are that were submitted.
-    fn learn(&mut self, ids: &[JobId]) {
+    /// What the jobs are that are new.
+    fn learn(&mut self) {
         let inner = Arc::clone(self.life().inner());
         let shell = inner.shell();
-        let jobs = ids.iter().filter_map(|id| shell.queue.get(*id));
-        self.deeds.extend(jobs.map(|job| (job.id, laws::deeds_of(job))));
+        for job in shell.queue.jobs().rev() {
+            match self.deeds.entry(job.id) {
+                Entry::Occupied(_) => break,
+                Entry::Vacant(new) => _ = new.insert(laws::deeds_of(job)),
+            }
+        }
+    }
+
+    /// What is due by the clock.
+    fn pass_time(&mut self) {
+        let next = self.life_mut().core.pass_time();
+        self.say(|| format!("looked at the clock; next at {next:?}"));
     }
 
     /// The number that the next job gets.
@@ -253,9 +292,10 @@ impl History {
             (world.notes.len() > noted, world.notes[noted..].to_vec())
         });
         self.say(|| format!("carried out task {which} of {tasks}: {notes:?}"));
+        self.learn();
         self.check();
         if dies && done {
-            self.die(Vec::new());
+            self.die(&[]);
         } else if self.life().inner().shell().stopping {
             self.say(|| "interrupted while it executed".to_owned());
             self.end(true);
@@ -290,7 +330,7 @@ impl History {
     }
 
     fn crash(&mut self) {
-        self.die(Vec::new());
+        self.die(&[]);
     }
 
     /// The disk fails, or the power, at some change that a write makes.
@@ -311,11 +351,11 @@ impl History {
         self.say(|| format!("{fault:?} after {after} changes, of {} transactions", written.len()));
         self.told.torn_writes += 1;
         self.check_world();
-        self.die(written);
+        self.die(&written);
     }
 
     /// Nothing more is done by this process; another one reads what it left.
-    fn die(&mut self, being_written: Vec<Vec<Record>>) {
+    fn die(&mut self, being_written: &[Vec<Record>]) {
         let crash = if self.random.one_in(2) { Crash::Power } else { Crash::Kill };
         self.say(|| format!("crash: {crash:?}"));
         self.told.crashes += 1;
@@ -326,7 +366,7 @@ impl History {
         if matches!(crash, Crash::Power) {
             self.disk.lose_power(self.random.next());
         }
-        self.begin_again(&being_written);
+        self.begin_again(being_written);
     }
 
     fn begin_again(&mut self, being_written: &[Vec<Record>]) {
@@ -359,6 +399,7 @@ impl History {
     fn end(&mut self, now: bool) {
         self.told.restarts += 1;
         while self.life_mut().core.work(0) || self.write() {
+            self.learn();
             self.check();
         }
         assert_eq!(self.life().core.master().busy_workers(), 0);
@@ -374,13 +415,22 @@ impl History {
         loop {
             let tasks = self.life_mut().core.tasks();
             let which = self.random.below(tasks);
-            if !self.life_mut().core.work(which) && !self.write() {
+            if !self.life_mut().core.work(which) && !self.write() && !self.wait() {
                 break;
             }
             self.told.steps += 1;
+            self.learn();
             self.check();
         }
         self.assert_settled();
+    }
+
+    /// Whether there was something to wait for.
+    fn wait(&mut self) -> bool {
+        let next = self.life_mut().core.pass_time();
+        let done = self.life_mut().core.tasks() > 0 || !self.life().unwritten().is_empty();
+        next.iter().filter(|_| !done).for_each(|next| self.time.reach(*next));
+        done || next.is_some()
     }
 
     fn assert_settled(&mut self) {
@@ -391,16 +441,8 @@ impl History {
         assert_eq!(master.config().reservations(), [], "somebody has something reserved");
         let inner = Arc::clone(self.life().inner());
         let shell = inner.shell();
-        laws::assert_ended_rightly(&shell.queue, &self.deeds);
-        for job in shell.queue.jobs() {
-            let undone = job.ops.iter().any(|op| op.undo == crate::vocabulary::UndoState::Done);
-            self.told.undone += u64::from(undone);
-            let text = format!("{:?}", job.ops.iter().map(|op| op.outcome()).collect::<Vec<_>>());
-            self.told.interrupted += u64::from(text.contains("Interrupted"));
-            assert!(
-                job.status() != Status::Canceled || job.cancel_requested.is_some() || waits(job)
-            );
-        }
+        world(|world| laws::assert_ended_rightly(&shell.queue, &self.deeds, &world.notes));
+        shell.queue.jobs().for_each(|job| self.told.count(job));
     }
 
     /// What is true after every step. All of it is looked at after each only where a history is
@@ -437,11 +479,6 @@ impl History {
             self.notes_checked = world.notes.len();
         });
     }
-}
-
-/// Whether it can have been cancelled by what it waits for.
-fn waits(job: &crate::vocabulary::Job) -> bool {
-    job.ops.iter().any(|op| !op.opcode.depends.is_empty())
 }
 
 fn how_to_start(random: &mut Random) -> Start {

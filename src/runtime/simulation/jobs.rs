@@ -1,9 +1,13 @@
 //! Random jobs.
 
+use std::time::Duration;
+
 use super::deed::{Deed, End, NAMES, Want};
 use super::random::Random;
 use crate::runtime::TypedOp;
-use crate::vocabulary::{CrashPolicy, Dependency, JobId, JobRef, NewJob, OpCode, Priority, Status};
+use crate::vocabulary::{
+    CrashPolicy, Dependency, JobId, JobRef, JobTerms, NewJob, OpCode, OpTerms, Priority, Status,
+};
 
 /// Jobs to submit together; they may depend on one another and on the last ones before them.
 pub(super) fn batch(random: &mut Random, next: u64) -> Vec<NewJob> {
@@ -13,17 +17,26 @@ pub(super) fn batch(random: &mut Random, next: u64) -> Vec<NewJob> {
 
 fn job(random: &mut Random, place: usize, next: u64) -> NewJob {
     let ops = random.below(3) + 1;
-    NewJob::of((0..ops).map(|_| opcode(random, place, next)).collect::<Vec<_>>())
+    let job = NewJob::of((0..ops).map(|_| opcode(random, place, next)).collect::<Vec<_>>());
+    job.on_terms(JobTerms { within: within(random), keep_locks: random.one_in(8) })
 }
 
 fn opcode(random: &mut Random, place: usize, next: u64) -> OpCode {
-    let mut opcode = deed(random).opcode().unwrap();
+    let mut deed = deed(random);
+    deed.child = random.one_in(15).then(|| Box::new(self::deed(random)));
+    let mut opcode = deed.opcode().unwrap();
+    opcode = opcode.on_terms(OpTerms { within: within(random), retries: None });
     while random.one_in(4) {
         if let Some(on) = earlier(random, place, next) {
             opcode = opcode.after(Dependency { on, statuses: statuses(random) });
         }
     }
     opcode.with_priority(priority(random))
+}
+
+/// Mostly, as long as it takes.
+fn within(random: &mut Random) -> Option<Duration> {
+    random.one_in(15).then(|| Duration::from_secs(random.below(20) as u64 + 1))
 }
 
 fn earlier(random: &mut Random, place: usize, next: u64) -> Option<JobRef> {
@@ -62,6 +75,9 @@ fn deed(random: &mut Random) -> Deed {
         undo_fails: random.one_in(5),
         on_crash: random.one_of(&[CrashPolicy::Fail, CrashPolicy::Retry, CrashPolicy::Undo]),
         reserves: random.one_in(6).then(|| random.below(2) as u8),
+        lacks: if random.one_in(6) { random.below(4) as u32 } else { 0 },
+        changes: if random.one_in(6) { random.below(3) as u32 } else { 0 },
+        child: None,
     }
 }
 

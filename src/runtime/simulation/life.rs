@@ -24,6 +24,11 @@ impl Time {
         self.0.fetch_add(micros, Ordering::Relaxed);
     }
 
+    /// It is that late now, if it was not before.
+    pub(super) fn reach(&self, at: Timestamp) {
+        self.0.fetch_max(at.as_micros(), Ordering::Relaxed);
+    }
+
     fn clock(&self) -> Clock {
         let time = Arc::clone(&self.0);
         Clock::of(move || Timestamp::from_micros(time.load(Ordering::Relaxed)))

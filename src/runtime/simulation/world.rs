@@ -1,6 +1,7 @@
 //! What is outside of the master: what deeds have done there, which no crash takes back.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 
 use crate::runtime::Master;
 use crate::vocabulary::{JobId, Priority};
@@ -34,6 +35,8 @@ pub(super) enum Meanwhile {
 pub(super) struct World {
     pub(super) notes: Vec<Note>,
     pub(super) meanwhile: Option<(Master, Meanwhile)>,
+    /// How often a deed has found that its locks are the wrong ones, since it last went on.
+    pub(super) changed: HashMap<(JobId, usize), u32>,
     /// The next deed is not to come to its end.
     pub(super) crash: bool,
 }

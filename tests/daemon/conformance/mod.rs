@@ -61,7 +61,7 @@ const APART: [(&str, &str); 22] = [
     ("job-watch-finished", "a job of test-jobqueue, which test_jqueue.rs goes through"),
     ("probe-raw/invalid-utf8", "the bytes that were sent are not in the recording"),
 ];
-const FILTERS: &str = "it is about rules of filters";
+const FILTERS: &str = "it is replayed in tests/daemon/filters.rs";
 
 /// Clients that submit jobs and follow them, each on a fresh stage.
 const FOLLOWED: [&str; 12] = [

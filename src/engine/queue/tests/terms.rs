@@ -321,7 +321,7 @@ fn terms_are_in_a_copy_of_the_queue() {
     let (begun, below) = live.queue.begin_copy();
     let piece = live.queue.copy_some(CopyPlace::START, below, 100, 100_000);
     let copied = piece.transactions.into_iter().flatten();
-    let records = [begun].into_iter().chain(copied).chain([live.queue.end_copy()]);
+    let records = [begun].into_iter().chain(copied).chain(live.queue.end_copy());
     let mut copy = Queue::new(10_000);
     records.clone().for_each(|record| copy.apply(&record).unwrap());
     copy.check();

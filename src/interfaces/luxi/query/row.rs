@@ -3,14 +3,17 @@
 use serde_json::{Value, json};
 
 use crate::interfaces::luxi::fields::Field;
+use crate::interfaces::luxi::filters;
 use crate::interfaces::luxi::select::Found;
 use crate::runtime::{LockReport, Mode};
+use crate::vocabulary::FilterRule;
 
 /// One row: what its fields are taken from.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Row<'r> {
     Job(Found<'r>),
     Lock(&'r LockReport),
+    Filter(&'r FilterRule),
 }
 
 impl Row<'_> {
@@ -25,6 +28,7 @@ impl Row<'_> {
             }
             Self::Job(Found::Nothing(number)) => (name == "id").then(|| json!(number)),
             Self::Lock(report) => lock_value(report, name),
+            Self::Filter(rule) => filters::field(rule, name),
         }
     }
 
