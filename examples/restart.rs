@@ -5,8 +5,9 @@
 //! shutdown: try `kill -9` on a program of your own.) Run it with `cargo run --example restart`.
 
 use std::error::Error;
+use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use lockmaster::{
@@ -19,6 +20,8 @@ use serde_json::Value;
 #[derive(Serialize, Deserialize)]
 struct Copy {
     part: u32,
+    /// A file that is there once the second part has begun.
+    begun: PathBuf,
 }
 
 impl TypedOp for Copy {
@@ -31,10 +34,8 @@ impl LogicalUnit for Copy {
     }
 
     fn execute(&mut self, context: &Context) -> Result<Value, OpError> {
-        // The token grows with every start of any opcode.
-        let start = context.fencing_token();
-        context.feedback(&format!("part {}, start {start}", self.part));
-        if start == 2 {
+        context.feedback(&format!("part {}", self.part));
+        if self.part == 2 && File::create_new(&self.begun).is_ok() {
             let why = context.cancel_token().wait();
             return Err(OpError::exec(format!("stopped: {why:?}")));
         }
@@ -53,9 +54,8 @@ fn master(state: &Path) -> Result<Master, lockmaster::Error> {
 /// Prints what it shows; the jobs are kept in `state`.
 pub(crate) fn show(state: &Path, out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     let first = master(state)?;
-    let parts =
-        [Copy { part: 1 }.opcode()?, Copy { part: 2 }.opcode()?, Copy { part: 3 }.opcode()?];
-    let id = first.submit_one(NewJob::of(parts))?;
+    let copy = |part| Copy { part, begun: state.join("begun") }.opcode();
+    let id = first.submit_one(NewJob::of([copy(1)?, copy(2)?, copy(3)?]))?;
     // Until the second part has begun.
     loop {
         let (sender, changed) = mpsc::channel();

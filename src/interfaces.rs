@@ -15,13 +15,13 @@ pub mod hook_directory;
 pub mod job_file;
 #[cfg(feature = "commands")]
 mod located;
+pub mod lock_spec;
 #[cfg(feature = "luxi")]
 pub mod luxi;
 #[cfg(feature = "luxi")]
 pub mod metrics;
 #[cfg(feature = "luxi")]
 pub mod places;
-#[cfg(feature = "commands")]
 pub mod template;
 #[cfg(feature = "luxi")]
 pub mod test_delay;

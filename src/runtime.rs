@@ -9,6 +9,7 @@ mod aside;
 mod asking;
 mod builder;
 mod cancel;
+mod clients;
 mod clock;
 mod commits;
 mod compaction;
@@ -22,6 +23,8 @@ mod core;
 mod core_tests;
 mod course;
 mod ending;
+mod fenced_jobs;
+mod fences;
 mod filters;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
@@ -54,10 +57,12 @@ mod workers;
 pub use archive::AutoArchived;
 pub use aside::Aside;
 // What the runtime answers with, for layers that must not name the engine.
-pub use crate::engine::locks::{Holder, LockReport, Mode, OwnerId, Reserves, Wanter};
+pub use crate::engine::locks::{Holder, LockError, LockReport, Mode, OwnerId, Reserves, Wanter};
 pub use crate::engine::queue::{Bucket, FilterState};
+pub use crate::store::{FenceName, ForeignLocks, LockDir, OwnerRecord, Swept};
 pub use builder::MasterBuilder;
 pub use cancel::{CancelCause, CancelToken, OnCancel};
+pub use clients::{ClientId, ClientTold, is_client};
 pub use clock::Clock;
 pub use config_writer::{
     ConditionalUpdate, ConfigCopy, ConfigOptions, ConfigSnapshot, ConfigWriter, Directories,
@@ -66,8 +71,11 @@ pub use config_writer::{
 };
 pub use context::Context;
 pub use core::Core;
+pub use fences::{DeadOwner, GlobalLocks};
 pub use hooks::Hook;
-pub use lock_manager::{Asked, LockGuard, LockManager, LockOptions, LockOwner, Locks};
+pub use lock_manager::{
+    Asked, LockGuard, LockManager, LockOptions, LockOwner, Locks, LocksBuilder, ThisThread,
+};
 pub use logical_unit::{DeclaredLocks, LogicalUnit, TypedOp};
 pub use master::{Limits, Master};
 pub use metrics::{Histogram, Stats};

@@ -8,6 +8,7 @@ mod archive;
 mod codec;
 mod damage;
 mod durable_file;
+mod fence;
 mod file;
 mod frame;
 #[cfg(any(test, fuzzing))]
@@ -34,6 +35,7 @@ pub(crate) mod sim;
 pub use archive::{Archive, ArchiveReport};
 pub use damage::{Damage, DamagedLog};
 pub(crate) use durable_file::{DurableFile, replace_file};
+pub use fence::{Fence, FenceName, ForeignLocks, Line, LockDir, OwnerRecord, Swept};
 pub use log::LogStore;
 pub use memory::MemoryStore;
 pub use queue_lock::QueueLock;

@@ -71,10 +71,10 @@ fn a_job_that_goes_on_with_the_next_master() {
     restart::show(state.path(), &mut out).unwrap();
     let expected = "\
 the first master has stopped
-part 1, start 1
-part 2, start 2
-part 2, start 3
-part 3, start 4
+part 1
+part 2
+part 2
+part 3
 job 1: success
 ";
     assert_eq!(String::from_utf8(out).unwrap(), expected);

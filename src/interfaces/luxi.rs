@@ -16,6 +16,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod lock_methods;
 mod mailbox;
 mod message;
 mod methods;

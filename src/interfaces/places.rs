@@ -24,6 +24,17 @@ pub fn default_socket() -> PathBuf {
     runtime.unwrap_or_else(default_state_dir).join("socket")
 }
 
+/// The lock directory: `/run/lockmaster/locks` for root; for others `lockmaster/locks` in
+/// `$XDG_RUNTIME_DIR`, or in the state directory where there is none.
+#[must_use]
+pub fn default_lock_dir() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/run/lockmaster/locks");
+    }
+    let runtime = directory("XDG_RUNTIME_DIR").map(|runtime| runtime.join("lockmaster"));
+    runtime.unwrap_or_else(default_state_dir).join("locks")
+}
+
 /// A directory named by a variable, as the XDG specification says: relative ones do not count.
 fn directory(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())

@@ -133,10 +133,12 @@ impl Template {
         &self.text
     }
 
+    #[cfg(feature = "commands")]
     pub(crate) fn pieces(&self) -> &[Piece] {
         &self.pieces
     }
 
+    #[cfg(feature = "commands")]
     pub(crate) fn fields(&self) -> impl Iterator<Item = &Field> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Field(field) => Some(field),
@@ -144,6 +146,7 @@ impl Template {
         })
     }
 
+    #[cfg(feature = "commands")]
     /// The text, where there is no field in it.
     pub(crate) fn as_literal(&self) -> Option<String> {
         self.pieces

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 
 use super::cancel::{CancelCause, CancelToken};
-use super::inner::{Inner, owner};
+use super::inner::Inner;
 use super::shell::Shell;
 use super::worker_pool::named;
 use crate::vocabulary::{Error, JobId, Record, Timestamp};
@@ -119,7 +119,7 @@ impl Inner {
         let free = !shell.active.contains_key(&id);
         drop(shell);
         if ended && free {
-            self.locks.release_all(owner(id));
+            self.release_of_job(id);
         }
     }
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::contained::Contained;
+use super::fenced_jobs::Unfenced;
 use super::inner::{Inner, owner};
 use super::lock_manager::Asked;
 use super::logical_unit::DeclaredLocks;
@@ -26,6 +27,8 @@ pub(super) struct Asking {
     asked: (Timestamp, usize),
     /// A request for what is free at one level, which is to be made on its own.
     alone: Option<Request>,
+    /// What it was granted by the table and has not taken as files.
+    pub(super) unfenced: Unfenced,
 }
 
 type Request = (LockRequest, RequestKind);
@@ -43,6 +46,7 @@ impl Asking {
             kept,
             asked: Default::default(),
             alone: None,
+            unfenced: Unfenced::default(),
         }
     }
 
@@ -63,22 +67,29 @@ impl Inner {
     /// Asks for the locks not asked for yet; goes on when all are held.
     pub(super) fn acquire(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
         loop {
+            let attempt = active.attempt.clone();
+            active = match self.fence(active) {
+                Ok(Some(active)) => active,
+                Ok(None) => return self.parked(&attempt),
+                Err(error) => return self.could_not_start(&attempt, refused(&error)),
+            };
             let (request, kind) = match self.next_request(&mut active) {
                 Ok(Some(next)) => next,
                 Ok(None) => return self.locked(active),
                 Err(error) => return self.could_not_start(&active.attempt, error),
             };
-            let (attempt, id) = (active.attempt.clone(), active.job());
+            let id = active.job();
+            active.asking.unfenced.asked(&self.fenced, &request, kind);
             let options = RequestOptions { priority: active.priority, kind, ..Default::default() };
             let first = request.levels().next().map_or(0, |(level, _)| level.rank());
             active.asking.asked = (self.now(), first);
-            match self.locks.request(owner(id), &request, options, active) {
+            match self.request_for_job(owner(id), &request, options, active) {
                 Ok(Asked::Granted(granted)) => {
                     self.count_wait(&granted, granted.asking.asked.0);
                     active = granted;
                 }
                 Ok(Asked::Waiting) => return self.parked(&attempt),
-                Err((error, _)) => return self.could_not_start(&attempt, refused(&error)),
+                Err(error) => return self.could_not_start(&attempt, refused(&error)),
             }
             if matches!(kind, RequestKind::Opportunistic { .. }) {
                 active.asking.locks = self.locks.held(owner(id));
@@ -111,7 +122,8 @@ impl Inner {
                 break;
             }
             request.merge(&locks);
-            if !at_once && !request.is_empty() {
+            let together = at_once && !self.fenced.ends_a_request(level);
+            if !together && !request.is_empty() {
                 break;
             }
         }
@@ -184,8 +196,8 @@ impl Inner {
 
     /// Takes a job out of its wait for locks, if it is in one.
     pub(super) fn stop_waiting(&self, id: JobId) {
-        if self.locks.withdraw(owner(id)).is_some() {
-            self.locks.release_all(owner(id));
+        if self.locks.withdraw(owner(id)).is_some() || self.fenced.withdraw(id) {
+            self.release_of_job(id);
             let mut shell = self.shell();
             shell.active.remove(&id);
             shell.queue.put_back(id);

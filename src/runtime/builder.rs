@@ -8,6 +8,8 @@ use super::clock::Clock;
 use super::compaction::Compaction;
 use super::config_writer::{ConfigOptions, ConfigWriter};
 use super::core::Core;
+use super::fenced_jobs::FencedJobs;
+use super::fences::{Fences, GlobalLocks};
 use super::hooks::{Hook, Hooks};
 use super::inner::{Inner, Parts};
 use super::lock_manager::LockManager;
@@ -19,8 +21,8 @@ use super::shell::Shell;
 use super::worker_pool;
 use crate::engine::locks::WaitPolicy;
 use crate::engine::queue::Queue;
-use crate::store::{Archive, LogStore, MemoryStore, Store};
-use crate::vocabulary::{Error, Hierarchy, JobId, Record};
+use crate::store::{Archive, LockDir, LogStore, MemoryStore, Store};
+use crate::vocabulary::{Error, Hierarchy, JobId, Record, Scope};
 
 type BeforeRecovery = Box<dyn FnOnce(&[JobId]) -> Result<(), Error>>;
 
@@ -33,6 +35,7 @@ pub struct MasterBuilder {
     registry: Registry,
     hierarchy: Hierarchy,
     policy: WaitPolicy,
+    lock_dir: Option<LockDir>,
     workers: usize,
     limits: Limits,
     config: Option<PathBuf>,
@@ -55,6 +58,7 @@ impl MasterBuilder {
             registry: Registry::default(),
             hierarchy: Hierarchy::default(),
             policy: WaitPolicy::default(),
+            lock_dir: None,
             workers: processors.max(4),
             limits: Limits::default(),
             config: None,
@@ -96,6 +100,13 @@ impl MasterBuilder {
     /// How waiting for locks is kept fair.
     pub fn wait_policy(mut self, policy: WaitPolicy) -> Self {
         self.policy = policy;
+        self
+    }
+
+    /// Where locks of levels of scope `node` are files, so that jobs and other processes of this
+    /// machine keep each other out. Needed where there is such a level.
+    pub fn lock_dir(mut self, dir: LockDir) -> Self {
+        self.lock_dir = Some(dir);
         self
     }
 
@@ -196,6 +207,7 @@ impl MasterBuilder {
             return Err(Error::invalid("a master needs at least one worker"));
         }
         self.limits.check()?;
+        self.check_lock_dir()?;
         let mut queue = Queue::new(self.limits.feedback_bytes);
         let in_memory = self.store.is_some();
         let store = self.open(&mut queue)?;
@@ -203,6 +215,19 @@ impl MasterBuilder {
         let config = self.open_config(in_memory)?;
         let recovered = self.recover(&mut queue)?;
         Ok(self.core(queue, recovered, store, config, archive))
+    }
+
+    fn check_lock_dir(&self) -> Result<(), Error> {
+        let levels = self.hierarchy.levels().map(|level| self.hierarchy.get(level));
+        let of_node = levels.into_iter().find(|level| level.scope() == Scope::Node);
+        match of_node.filter(|_| self.lock_dir.is_none()) {
+            Some(level) => Err(Error::invalid(format!(
+                "locks of the level {} reach beyond this process and need a lock directory",
+                level.name()
+            ))
+            .hint("name one with MasterBuilder::lock_dir")),
+            None => Ok(()),
+        }
     }
 
     fn open(&mut self, queue: &mut Queue) -> Result<Box<dyn Store>, Error> {
@@ -255,10 +280,14 @@ impl MasterBuilder {
         shell.append(recovered);
         let locks =
             LockManager::with_clock(self.hierarchy.clone(), self.policy, self.clock.clone());
+        // A master is whom all machines ask: what is global is decided in it.
+        let global = GlobalLocks::InThisProcess;
+        let fences = Fences::new(&self.hierarchy, self.lock_dir, global, &self.program);
         let inner = Arc::new(Inner::new(Parts {
             workers: self.workers,
             shell,
             locks,
+            fenced: FencedJobs::new(fences),
             config,
             archive,
             tasks: sender,

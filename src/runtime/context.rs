@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cancel::CancelToken;
 use super::config_writer::ConfigWriter;
+use super::fences::DeadOwner;
 use super::inner::{Inner, owner};
-use super::lock_manager::LockManager;
 use super::lock_order::LockClass;
-use super::processor::Active;
 use super::sync::Mutex;
 use crate::engine::locks::{LockError, OwnerId};
 use crate::vocabulary::{FeedbackKind, JobId, JobRef, LockRequest, NewJob, OpCode, OpError};
@@ -31,8 +30,8 @@ pub struct Context {
     inner: Arc<Inner>,
 }
 
-/// One of the lock manager's operations on what a job holds.
-type Change = fn(&LockManager<Box<Active>>, OwnerId, &LockRequest) -> Result<(), LockError>;
+/// One of the operations on what a job holds.
+type Change = fn(&Inner, OwnerId, &LockRequest) -> Result<(), LockError>;
 
 /// What a context is made of.
 pub(super) struct Subject {
@@ -112,7 +111,7 @@ impl Context {
     ///
     /// `Exec` where they are not held, or the job keeps its locks.
     pub fn release(&self, locks: &LockRequest) -> Result<(), OpError> {
-        self.loosen(locks, LockManager::release)
+        self.loosen(locks, Inner::release_some)
     }
 
     /// Makes exclusive locks shared, for others to share them.
@@ -121,7 +120,7 @@ impl Context {
     ///
     /// `Exec` where they are not held, or the job keeps its locks.
     pub fn downgrade(&self, locks: &LockRequest) -> Result<(), OpError> {
-        self.loosen(locks, LockManager::downgrade)
+        self.loosen(locks, Inner::downgrade_some)
     }
 
     /// Keeps only these locks of the levels they are at; see
@@ -131,18 +130,53 @@ impl Context {
     ///
     /// `Exec` where they are not held, or the job keeps its locks.
     pub fn narrow(&self, keep: &LockRequest) -> Result<(), OpError> {
-        self.loosen(keep, LockManager::narrow)
+        self.loosen(keep, Inner::narrow_to_some)
     }
 
     fn loosen(&self, locks: &LockRequest, change: Change) -> Result<(), OpError> {
         if self.keeps_locks {
             return Err(OpError::exec("the job keeps its locks until it has ended"));
         }
-        change(&self.inner.locks, owner(self.job), locks)
+        change(&self.inner, owner(self.job), locks)
             .map_err(|error| OpError::exec(error.to_string()))?;
         self.loosened.store(true, Ordering::Relaxed);
         self.inner.schedule();
         Ok(())
+    }
+
+    /// Those who held locks of this job exclusively in other processes and died with them: what
+    /// they were about to do may be half done. They are forgotten when the locks are released.
+    #[must_use]
+    pub fn died(&self) -> Vec<DeadOwner> {
+        self.inner.fenced.died(self.job)
+    }
+
+    /// Writes into the files of the job's exclusive locks what it is about to do, for whoever comes
+    /// if it dies. Nothing is written for locks that are not files.
+    ///
+    /// # Errors
+    ///
+    /// `Exec` where it cannot be written.
+    pub fn note(&self, note: &str) -> Result<(), OpError> {
+        let noted = self.inner.fenced.fences.note(owner(self.job), note);
+        noted.map_err(|error| OpError::exec(error.to_string()))
+    }
+
+    /// Looks whether the files of the job's locks are still what another process would find.
+    ///
+    /// # Errors
+    ///
+    /// `Exec` where somebody has removed one: the lock may be held twice.
+    pub fn verify_locks(&self) -> Result<(), OpError> {
+        let verified = self.inner.fenced.fences.verify(owner(self.job));
+        verified.map_err(|error| OpError::exec(error.to_string()))
+    }
+
+    /// Says in the feedback log who died with a lock of this job.
+    pub(super) fn tell_of_the_dead(&self) {
+        for dead in self.died() {
+            self.feedback(&format!("{} died while it held {}", dead.record, dead.lock));
+        }
     }
 
     /// Submits a job together with the end of this opcode: when its success is on disk, so is the

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::cancel::CancelCause;
 use super::course::Ended;
-use super::inner::{Inner, owner};
+use super::inner::Inner;
 use super::processor::{Attempt, Purpose};
 use super::worker_pool::Task;
 use crate::engine::queue::Follow;
@@ -62,7 +62,7 @@ impl Inner {
         }
         drop(shell);
         if takes_locks {
-            self.locks.release_all(owner(id));
+            self.release_of_job(id);
             self.schedule();
         }
         self.take_up(id, declared)

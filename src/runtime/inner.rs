@@ -5,15 +5,16 @@ use std::sync::Arc;
 use crossbeam_channel::Sender;
 
 use super::alarm::Alarm;
+use super::clients::{Clients, Waiting};
 use super::clock::Clock;
 use super::commits::Commits;
 use super::config_writer::ConfigWriter;
+use super::fenced_jobs::FencedJobs;
 use super::hooks::Hooks;
 use super::lock_manager::LockManager;
 use super::lock_order::{LevelClasses, LockClass};
 use super::master::Limits;
 use super::metrics::Metrics;
-use super::processor::Active;
 use super::registry::Registry;
 use super::shell::Shell;
 use super::sync::{Condvar, Mutex, MutexGuard};
@@ -34,7 +35,10 @@ pub(super) struct Inner {
     pub(super) appended: Condvar,
     pub(super) commits: Commits,
     pub(super) watch: Watch,
-    pub(super) locks: LockManager<Box<Active>>,
+    pub(super) locks: LockManager<Waiting>,
+    pub(super) clients: Clients,
+    /// What the jobs hold among processes.
+    pub(super) fenced: FencedJobs,
     /// The levels, as the lock-order checker knows them.
     pub(super) levels: LevelClasses,
     pub(super) config: Arc<ConfigWriter>,
@@ -56,7 +60,8 @@ pub(super) struct Inner {
 pub(super) struct Parts {
     pub(super) workers: usize,
     pub(super) shell: Shell,
-    pub(super) locks: LockManager<Box<Active>>,
+    pub(super) locks: LockManager<Waiting>,
+    pub(super) fenced: FencedJobs,
     pub(super) config: ConfigWriter,
     pub(super) archive: Archive,
     pub(super) tasks: Sender<Task>,
@@ -78,6 +83,8 @@ impl Inner {
             commits: Commits::default(),
             watch: Watch::new(),
             locks: parts.locks,
+            clients: Clients::new(),
+            fenced: parts.fenced,
             levels: LevelClasses::new(&parts.hierarchy),
             config: Arc::new(parts.config),
             archive: parts.archive,

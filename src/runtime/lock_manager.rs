@@ -5,6 +5,9 @@
 //! expired. No foreign code runs while the mutex is held; not even a payload is dropped.
 
 mod blocking;
+mod builder;
+mod fenced;
+mod here;
 mod signal;
 mod timer;
 
@@ -18,7 +21,8 @@ use crate::engine::locks::{
 };
 use crate::vocabulary::{Hierarchy, LevelId, LockRequest, Priority, Timestamp};
 
-pub use blocking::{LockGuard, LockOptions, LockOwner, Locks};
+pub use blocking::{LockGuard, LockOptions, LockOwner, Locks, ThisThread};
+pub use builder::LocksBuilder;
 
 static LOCK_TABLE: LockClass = LockClass::new("lock table");
 

@@ -66,7 +66,9 @@ impl Limits {
         let piece = [Record::PIECE_BYTES, self.feedback_bytes, self.job_bytes]
             .iter()
             .fold(of_end, |sum, bytes| sum.saturating_add(*bytes));
-        let largest = self.batch_bytes.max(self.line_bytes).max(piece);
+        // Jobs that follow an opcode come in one transaction with its end.
+        let batch = self.batch_bytes.saturating_add(of_end);
+        let largest = batch.max(self.line_bytes).max(piece);
         if largest <= MAX_TRANSACTION_BYTES {
             return Ok(());
         }

@@ -40,6 +40,11 @@ impl Active {
     pub(super) fn job(&self) -> JobId {
         self.attempt.job
     }
+
+    /// What it is, for who waits for it in another process.
+    pub(super) fn title(&self) -> String {
+        format!("job {}, {}", self.attempt.job, self.opcode.id)
+    }
 }
 
 /// Which opcode is carried out, what for, and for the how manieth time.
@@ -159,7 +164,8 @@ impl Inner {
     ///
     /// What may be repeated may be started before the log says that it was: after a crash it is
     /// taken up again. But never before what it builds on is on disk: the ends of those that ran
-    /// before it, which a crash must not make run again after it.
+    /// before it, which a crash must not make run again after it. And not where it can be undone:
+    /// were the job cancelled after the crash, nobody would know that there is something to undo.
     fn start(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
         let (id, taken) = (active.job(), active.taken);
         let asked = active.unit.call(|unit| Ok((unit.can_undo(), unit.on_crash())));
@@ -205,6 +211,7 @@ impl Inner {
 
     fn execute(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
         let context = self.context(&active);
+        context.tell_of_the_dead();
         let since = self.now();
         let course = {
             let _held = self.levels.take(&active.asking.locks, false);
@@ -289,7 +296,7 @@ impl Inner {
         let keeps = !shell.stopping && shell.queue.keeps_locks(id);
         drop(shell);
         if !keeps {
-            self.locks.release_all(owner(id));
+            self.release_of_job(id);
         }
         let mut shell = self.shell();
         shell.active.remove(&id);

@@ -12,6 +12,7 @@ impl Inner {
     /// Gives every free worker something to do, if there is something. To be called whenever a
     /// worker, a lock or a job has become free.
     pub(super) fn schedule(self: &Arc<Self>) {
+        self.serve_clients();
         self.workers.hand_out(|free| self.give(free));
         // Who waits for the last opcode to end hears of it when its worker is free, too: the
         // end itself can be on disk, and told, before that.
@@ -59,12 +60,8 @@ impl Inner {
         if want == 0 {
             return 0;
         }
-        let granted = self.locks.pump_before(want, before);
-        let count = granted.len();
-        for (_, active) in granted {
-            self.send(Task::GoOn(active));
-        }
-        count
+        let fenced = self.send_granted(want);
+        fenced + self.grant_jobs(want - fenced, before)
     }
 
     /// Takes the next ready job up, and says when the one after it is due.

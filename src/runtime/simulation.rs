@@ -34,7 +34,7 @@ fn play_all(histories: u64) -> Told {
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get() as u64);
     let share = histories.div_ceil(threads);
     let play = move |mut seeds: Random| (0..share).map(|_| play(seeds.next())).sum();
-    let mut seeds = Random::of_now();
+    let mut seeds = Random::unlike_before();
     std::thread::scope(|scope| {
         let parts: Vec<_> = (0..threads)
             .map(|_| Random::new(seeds.next()))

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::registry::Registry;
 use crate::engine::locks::{LockReport, Mode, Reserves};
 use crate::engine::queue::{Bucket, Queue};
-use crate::vocabulary::{FilterAction, FilterId, Job, JobId, OpId, Priority, Status, Timestamp};
+use crate::vocabulary::{
+    FilterAction, FilterId, Job, JobId, LockMode, OpId, Priority, Status, Timestamp,
+};
 
 /// A value together with the place in the log it depends on: it may be told to the outside
 /// once [`Master::wait_durable`](super::Master::wait_durable) has returned for that place.
@@ -168,6 +170,17 @@ pub enum Why {
     },
     /// It waits for a lock.
     Lock(LockWait),
+    /// It waits for a lock that another process of this machine has.
+    OtherProcess {
+        /// The lock, as `level/name`.
+        lock: String,
+        /// How it wants it.
+        mode: LockMode,
+        /// Since when it waits.
+        since: Timestamp,
+        /// Who has it, as far as that is known.
+        holder: String,
+    },
     /// It lacks something for a while, and waits for its next try.
     Later {
         /// When that is.

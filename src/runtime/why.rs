@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::clients::is_client;
 use super::filters::held_back;
 use super::inner::{Inner, owner};
 use super::master::Master;
@@ -59,7 +60,10 @@ impl Master {
     /// The labels of those jobs that have one, and the place in the log that they depend on.
     fn labels(&self, jobs: impl Iterator<Item = JobId>) -> (BTreeMap<JobId, String>, u64) {
         let shell = self.inner.shell();
-        let label = |id| Some((id, shell.queue.get(id)?.label.clone()?));
+        let label = |id: JobId| match is_client(id) {
+            true => Some((id, self.inner.clients.title(id)?)),
+            false => Some((id, shell.queue.get(id)?.label.clone()?)),
+        };
         (jobs.filter_map(label).collect(), shell.position)
     }
 }
@@ -134,14 +138,18 @@ fn with_labels(graph: &str, labels: &BTreeMap<JobId, String>) -> String {
     let mut text = format!("{head}\n");
     for (id, label) in labels.iter().filter(|(id, _)| shown.contains(id)) {
         let label = label.replace('\\', "\\\\").replace('"', "\\\"");
+        let name = if is_client(*id) { String::new() } else { format!("job {id}\\n") };
         // Writing to a string does not fail.
-        _ = writeln!(text, "  \"{}\" [label=\"job {id}\\n{label}\"];", owner(*id));
+        _ = writeln!(text, "  \"{}\" [label=\"{name}{label}\"];", owner(*id));
     }
     text + edges
 }
 
 impl Inner {
     fn lock_wait(&self, id: JobId) -> Option<Why> {
+        if let Some(why) = self.fenced.why(id) {
+            return Some(why);
+        }
         let waits = self.locks.explain(owner(id))?.waits?;
         // The lock is free, so all that is missing is somebody to carry the job out.
         if waits.in_the_way.is_empty() {

@@ -112,6 +112,27 @@ impl Hierarchy {
         HierarchyBuilder { levels: Vec::new(), big_lock: false, error: None }
     }
 
+    /// The same levels, one of them with another reach.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where there is no level of that name.
+    pub fn with_scope(mut self, name: &str, scope: Scope) -> Result<Self, Error> {
+        let rank = self.level(name)?.rank();
+        self.levels[rank].scope = scope;
+        Ok(self)
+    }
+
+    /// The same levels, and a deeper one.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where there is a level of that name, or no room for another.
+    pub fn with_level(self, name: &str, scope: Scope) -> Result<Self, Error> {
+        let Self { levels, big_lock } = self;
+        HierarchyBuilder { levels, big_lock, error: None }.scoped_level(name, scope).build()
+    }
+
     /// The level of that name.
     ///
     /// # Errors

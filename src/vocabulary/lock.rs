@@ -237,6 +237,11 @@ impl LockRequest {
         Ok(self)
     }
 
+    /// Adds all that is asked for at a level at which nothing is asked for yet.
+    pub(crate) fn add_level(&mut self, level: LevelId, locks: LevelLocks) {
+        self.levels.insert(level, locks);
+    }
+
     /// Adds everything that `other` asks for; where both ask for one lock, the stronger mode.
     pub fn merge(&mut self, other: &Self) {
         for (level, theirs) in other.levels() {
@@ -264,6 +269,19 @@ impl LockRequest {
                 .find(|(name, mode)| held(name) < Some(*mode))
                 .map(|(name, _)| (level, Some(name.clone())))
         })
+    }
+
+    /// What of it is of the levels of `other`.
+    pub(crate) fn at_levels_of(&self, other: &Self) -> Self {
+        let of = |level: &LevelId| other.levels.get(level).is_some_and(|locks| !locks.is_empty());
+        let levels = self.levels.iter().filter(|(level, _)| of(level));
+        Self { levels: levels.map(|(level, locks)| (*level, locks.clone())).collect() }
+    }
+
+    /// How many locks are asked for, all of a level counting as one.
+    pub(crate) fn count(&self) -> usize {
+        let all = |locks: &LevelLocks| usize::from(locks.all.is_some());
+        self.levels.values().map(|locks| locks.names.len() + all(locks)).sum()
     }
 
     /// The levels at which something is asked for, in order of rank.

@@ -9,6 +9,7 @@ mod conformance;
 mod explain;
 mod filters;
 mod life;
+mod lock;
 mod naming;
 mod process;
 mod soak;

@@ -29,6 +29,7 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lockmasterd"));
         command.arg("--state-dir").arg(self.path("state"));
         command.arg("--socket").arg(self.path("socket"));
+        command.arg("--lock-dir").arg(self.path("locks"));
         command.env_remove("LOCKMASTER_LOG");
         command
     }

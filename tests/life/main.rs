@@ -9,6 +9,7 @@ mod children;
 mod declaring;
 mod hooks;
 mod keeping;
+mod random;
 mod stage;
 mod times;
 mod undo;

@@ -161,3 +161,20 @@ fn every_undo_is_tried_the_first_error_is_that_of_the_job_and_the_others_stay_wi
     assert_eq!(errors, [(0, "cannot undo first"), (2, "cannot undo third")]);
     assert_eq!(job.ops[1].undo, UndoState::Done, "between two that failed");
 }
+
+#[test]
+fn what_may_be_repeated_but_also_undone_waits_until_its_start_is_on_disk() {
+    let (mut stage, world) = (Stage::new(), World::default());
+    let script = Script { on_crash: CrashPolicy::Retry, ..deed(&world, "first") };
+    let op = stage.op("first", script);
+    let id = stage.submit(NewJob::of([op]));
+    stage.core.write_log();
+    stage.work();
+    assert!(world.lock().unwrap().is_empty(), "its submission is on disk, its start is not");
+    // Killed now, and cancelled before it runs again: nobody would know that there is something
+    // to take back.
+    let mut next = stage.killed();
+    next.core.master().cancel(id).unwrap();
+    next.run();
+    assert_eq!((next.status(id), world.lock().unwrap().len()), (Status::Canceled, 0));
+}

@@ -47,6 +47,7 @@ fn help(program: &str, verb: &[&str]) -> String {
         .env("COLUMNS", "100")
         .env("LOCKMASTER_SOCKET", "SOCKET")
         .env("LOCKMASTER_STATE_DIR", "DIR")
+        .env("LOCKMASTER_LOCK_DIR", "DIR")
         .output()
         .unwrap();
     assert!(output.status.success(), "{verb:?} --help fails");

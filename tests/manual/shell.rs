@@ -38,6 +38,7 @@ impl Shell {
             .envs([("PATH", path.as_str()), ("TZ", "UTC"), ("LC_ALL", "C"), ("HOME", "/nowhere")])
             .env("LOCKMASTER_STATE_DIR", directory.path().join(".state"))
             .env("LOCKMASTER_SOCKET", directory.path().join(".socket"))
+            .env("LOCKMASTER_LOCK_DIR", directory.path().join(".locks"))
             .env("NOTIFY_SOCKET", directory.path().join(".ready"))
             .process_group(0)
             .stdin(Stdio::piped())

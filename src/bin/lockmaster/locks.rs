@@ -1,10 +1,13 @@
 //! `lockmaster locks`.
 
 mod drawing;
+mod sweep;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use lockmaster::interfaces::places::default_lock_dir;
 use lockmaster::vocabulary::Error;
 use serde_json::Value;
 
@@ -26,6 +29,14 @@ pub(crate) struct LocksArgs {
     )]
     graph: Option<Format>,
 
+    /// Remove the files of locks that nobody holds, without asking a daemon
+    #[arg(long, conflicts_with_all = ["json", "graph"])]
+    sweep: bool,
+
+    /// The lock directory to sweep
+    #[arg(long, value_name = "DIR", env = "LOCKMASTER_LOCK_DIR", default_value_os_t = default_lock_dir())]
+    lock_dir: PathBuf,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -43,6 +54,9 @@ enum Format {
 
 /// Runs the verb.
 pub(crate) fn run(args: &LocksArgs) -> Result<ExitCode, Error> {
+    if args.sweep {
+        return sweep::run(&args.lock_dir);
+    }
     let overview = args.daemon.connect()?.locks(args.graph == Some(Format::Dot))?;
     match (args.graph, args.json) {
         (Some(Format::Dot), _) => {
@@ -67,7 +81,8 @@ fn rows(lock: &Value, now: &Value) -> Vec<Vec<String>> {
     let row = |who: String, one: &Value| {
         let label = one["label"].as_str().map_or("-".to_owned(), output::harmless);
         let long = times::said_between(&one["since"], now);
-        vec![said(&lock["lock"]), who, one["job"].to_string(), label, said(&one["mode"]), long]
+        let job = one["job"].as_u64().map_or("-".to_owned(), |job| job.to_string());
+        vec![said(&lock["lock"]), who, job, label, said(&one["mode"]), long]
     };
     let holders = all("holders").map(|one| row("holds".to_owned(), one));
     let waiters = all("waiters").zip(1..).map(|(one, turn)| row(format!("waits, {turn}."), one));

@@ -11,6 +11,7 @@ mod filter;
 mod follow;
 mod info;
 mod list;
+mod lock;
 mod locks;
 mod man;
 mod output;
@@ -61,6 +62,7 @@ enum Verb {
     Priority(priority::PriorityArgs),
     Why(why::WhyArgs),
     Check(check::CheckArgs),
+    Lock(lock::LockArgs),
     Locks(locks::LocksArgs),
     Filter(filter::FilterArgs),
     Archive(archive::ArchiveArgs),
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         Verb::Priority(args) => priority::run(&args),
         Verb::Why(args) => why::run(&args),
         Verb::Check(args) => check::run(&args),
+        Verb::Lock(args) => return lock::run(&args),
         Verb::Locks(args) => locks::run(&args),
         Verb::Filter(args) => filter::run(&args),
         Verb::Archive(args) => archive::run(&args),

@@ -16,6 +16,8 @@ type Name<'a> = &'a dyn Fn(&Value, &Value) -> String;
 /// A job for people: its number, and its label where it has one.
 pub(crate) fn name(job: &Value, label: &Value) -> String {
     match label.as_str() {
+        // No job, but somebody who locks from the command line.
+        Some(_) if job.is_null() => said(label),
         Some(_) => format!("job {job} ({})", said(label)),
         None => format!("job {job}"),
     }
@@ -174,6 +176,12 @@ pub(crate) fn brief(why: &Value, name: Name<'_>) -> String {
             said(&why["lock"]),
             said(&why["mode"]),
             holders(list(&why["in_the_way"]), name)
+        ),
+        "process" => format!(
+            "waits for {} ({}), which {} holds",
+            said(&why["lock"]),
+            said(&why["mode"]),
+            said(&why["holder"])
         ),
         "filter" => filtered(why),
         "rate-limit" => limited(why, name),

@@ -31,6 +31,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "PATH", env = "LOCKMASTER_SOCKET", default_value_os_t = default_socket())]
     pub(crate) socket: PathBuf,
 
+    /// The lock directory of this machine; /run/lockmaster/locks for root
+    #[arg(long, value_name = "DIR", env = "LOCKMASTER_LOCK_DIR")]
+    pub(crate) lock_dir: Option<PathBuf>,
+
     /// A file with levels, catalogues, workers and limits, in TOML
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,

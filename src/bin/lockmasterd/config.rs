@@ -1,11 +1,12 @@
 //! The daemon's configuration file.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lockmaster::interfaces::catalogue::Catalogue;
 use lockmaster::interfaces::luxi::Access;
 use lockmaster::runtime::Limits;
-use lockmaster::vocabulary::{Error, Hierarchy};
+use lockmaster::vocabulary::{Error, Hierarchy, Scope};
 use serde::Deserialize;
 
 use crate::access::ConfiguredAccess;
@@ -17,6 +18,10 @@ pub(crate) struct Config {
     /// The levels in the order they are locked, as in catalogues: the first is that of the big
     /// lock, which every opcode holds.
     levels: Option<Vec<String>>,
+    /// How far the locks of levels reach: `process` (this daemon, where not said), `node` or
+    /// `global`.
+    #[serde(default)]
+    scopes: BTreeMap<String, Scope>,
     /// Files that describe opcodes; relative to the configuration file.
     #[serde(default)]
     catalogue: Vec<PathBuf>,
@@ -104,6 +109,12 @@ impl Config {
             catalogues.push(catalogue);
         }
         Ok((hierarchy, catalogues))
+    }
+
+    /// The levels, with the reach that the file gives them.
+    pub(crate) fn scoped(&self, hierarchy: Hierarchy) -> Result<Hierarchy, Error> {
+        let mut scopes = self.scopes.iter();
+        scopes.try_fold(hierarchy, |hierarchy, (level, scope)| hierarchy.with_scope(level, *scope))
     }
 
     /// Where hooks are, if the file says so.

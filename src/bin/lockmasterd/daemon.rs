@@ -25,6 +25,7 @@ use signal_hook::iterator::Signals;
 
 use crate::arguments::Arguments;
 use crate::config::Config;
+use crate::lock_dir;
 use crate::service_manager;
 
 /// How long executing opcodes may take to stop when told to stop at once.
@@ -68,6 +69,8 @@ pub(crate) fn run(arguments: &Arguments, config: &Config) -> Result<(), Error> {
 
 fn start_master(arguments: &Arguments, config: &Config) -> Result<Master, Error> {
     let (hierarchy, catalogues) = config.load()?;
+    let hierarchy = config.scoped(hierarchy)?;
+    let (hierarchy, lock_dir) = lock_dir::open(arguments.lock_dir.as_deref(), hierarchy)?;
     make_state_dir(&arguments.state_dir)?;
     let state_id = state_id(&arguments.state_dir)?;
     let mut builder = Master::builder(&arguments.state_dir)
@@ -76,6 +79,9 @@ fn start_master(arguments: &Arguments, config: &Config) -> Result<Master, Error>
         .limits(config.limits())
         .unit::<TestDelay>()
         .unit::<TestJqueue>();
+    if let Some(dir) = lock_dir {
+        builder = builder.lock_dir(dir);
+    }
     let settings = catalogues.iter().find_map(|catalogue| catalogue.settings().workers);
     if let Some(workers) = config.workers().or(settings) {
         builder = builder.workers(workers);

@@ -5,6 +5,7 @@ use std::num::NonZeroU8;
 use thiserror::Error;
 
 use super::table::OwnerId;
+use crate::vocabulary;
 
 /// Why a lock operation was refused; nothing was changed. Locks are named `level/name`, the
 /// whole of a level `level/[lockset]`.
@@ -97,10 +98,71 @@ pub enum LockError {
         /// How many it needs.
         needed: usize,
     },
+    /// Another process of this machine holds the lock, or waits for it before.
+    #[error("{lock} is held by {holder}")]
+    HeldElsewhere {
+        /// The lock.
+        lock: String,
+        /// Who has it, as far as it said.
+        holder: String,
+    },
+    /// The file that stands for the lock among processes cannot be locked, or is lost.
+    #[error("{lock} cannot be locked: {problem}")]
+    FenceFailed {
+        /// The lock.
+        lock: String,
+        /// What the system says.
+        problem: String,
+    },
+    /// Locks of a level that reaches beyond the process, without a directory for their files.
+    #[error("locks of the level {level} reach beyond this process and need a lock directory")]
+    NoLockDirectory {
+        /// The level.
+        level: String,
+    },
+    /// Locks of a level that reaches beyond the machine, without a daemon to ask.
+    #[error("locks of the level {level} reach beyond this machine and need a daemon")]
+    NotGlobal {
+        /// The level.
+        level: String,
+    },
     /// More locks at once than can be numbered.
     #[error("more than {limit} locks are held or waited for")]
     TooManyLocks {
         /// The limit.
         limit: u32,
     },
+}
+
+impl LockError {
+    /// Whether somebody else has the locks, or had them for too long: asked for later, they may be
+    /// free.
+    #[must_use]
+    pub const fn is_busy(&self) -> bool {
+        matches!(
+            self,
+            Self::Busy { .. }
+                | Self::TimedOut { .. }
+                | Self::TooFew { .. }
+                | Self::HeldElsewhere { .. }
+        )
+    }
+}
+
+impl From<LockError> for vocabulary::Error {
+    fn from(error: LockError) -> Self {
+        let kind = match error.is_busy() {
+            true => vocabulary::ErrorKind::InUse,
+            false => vocabulary::ErrorKind::Refused,
+        };
+        let hint = match &error {
+            LockError::OutOfOrder { .. } => "ask for both at once, or for the deeper one later",
+            LockError::NoLockDirectory { .. } => "name the lock directory of this machine",
+            LockError::NotGlobal { .. } => {
+                "ask a daemon, or choose in so many words that this machine is enough"
+            }
+            _ => return Self::new(kind, error.to_string()).caused_by(error),
+        };
+        Self::new(kind, error.to_string()).hint(hint).caused_by(error)
+    }
 }

@@ -75,6 +75,23 @@ impl Client {
         })
     }
 
+    /// Calls a method whose result may be long in coming.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    pub fn wait_for<T: DeserializeOwned>(
+        &mut self,
+        method: &str,
+        args: &Value,
+    ) -> Result<T, Error> {
+        let failed = |error| Error::io("cannot set up the connection", error);
+        self.stream.set_read_timeout(None).map_err(failed)?;
+        let result = self.call(method, args);
+        self.stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
+        result
+    }
+
     fn read_answer(&mut self) -> Result<Vec<u8>, Error> {
         let mut chunk = [0; 16 << 10];
         loop {

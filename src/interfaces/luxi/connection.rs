@@ -9,6 +9,7 @@ use mio::net::UnixStream;
 use super::frame::{Decoder, FrameTooLong};
 use super::peer::{Peer, Rights};
 use super::watch::Watch;
+use crate::runtime::ClientId;
 
 /// What a connection waits for beside the socket.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) enum State {
     Idle,
     /// This answer waits for the disk.
     Held(Vec<u8>),
+    /// The locks have to be held; the client waits until then.
+    Locking { until: Option<Instant>, bytes: usize },
     /// Another thread does it. It is told that nobody waits any more by the drop of `_client`.
     Away { bytes: usize, _client: Arc<()> },
     /// The job has to change.
@@ -44,6 +47,8 @@ pub(super) struct Connection {
     pub(super) peer: Peer,
     pub(super) rights: Rights,
     pub(super) state: State,
+    /// Under what it owns locks, once it has asked for any.
+    pub(super) client: Option<ClientId>,
     /// Counts the requests: news about earlier ones are stale.
     pub(super) request: u64,
     /// Close when everything is written.
@@ -73,6 +78,7 @@ impl Connection {
             peer,
             rights,
             state: State::Idle,
+            client: None,
             request: 0,
             closing: false,
             gone: false,
@@ -146,6 +152,7 @@ impl Connection {
         match &self.state {
             _ if self.has_output() => Some(self.progress + stall),
             State::Watching { watch, .. } => Some(watch.deadline()),
+            State::Locking { until, .. } => *until,
             State::Idle | State::Held(_) | State::Away { .. } => None,
         }
     }
@@ -154,7 +161,7 @@ impl Connection {
     pub(super) fn held_bytes(&self) -> usize {
         let in_flight = match &self.state {
             State::Held(answer) => answer.len(),
-            State::Away { bytes, .. } => *bytes,
+            State::Away { bytes, .. } | State::Locking { bytes, .. } => *bytes,
             State::Idle | State::Watching { .. } => 0,
         };
         in_flight + self.output.len() + self.decoder.held_bytes()

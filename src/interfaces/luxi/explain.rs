@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields::time;
 use crate::runtime::{Bucket, Explanation, LockOverview, LockWait, WaitLink, Why};
-use crate::runtime::{LockReport, OwnerId, Reserves};
+use crate::runtime::{LockReport, OwnerId, Reserves, is_client};
 use crate::vocabulary::{JobId, Timestamp};
 
 type Labels = BTreeMap<JobId, String>;
@@ -34,6 +34,10 @@ fn step(job: JobId, why: &Why, labels: &Labels) -> Map<String, Value> {
             json!({ "reason": "dependency", "on": on, "on_label": labels.get(on) })
         }
         Why::Lock(wait) => lock_wait(wait, labels),
+        Why::OtherProcess { lock, mode, since, holder } => json!({
+            "reason": "process", "lock": lock, "mode": mode, "since": time(Some(*since)),
+            "holder": holder,
+        }),
         Why::Filter { rule, action, remark } => json!({
             "reason": "filter", "rule": rule.to_string(), "action": action.to_json(),
             "remark": remark,
@@ -74,7 +78,7 @@ fn rate_limit(why: &Why, labels: &Labels) -> Value {
 fn lock_wait(wait: &LockWait, labels: &Labels) -> Value {
     let in_the_way = wait.in_the_way.iter().map(|who| {
         json!({
-            "job": who.job, "label": labels.get(&who.job), "mode": who.mode.to_string(),
+            "job": number(who.job), "label": labels.get(&who.job), "mode": who.mode.to_string(),
             "since": time(who.since), "reserved": who.since.is_none(),
         })
     });
@@ -89,12 +93,17 @@ fn lock_wait(wait: &LockWait, labels: &Labels) -> Value {
 
 fn link(link: &WaitLink, labels: &Labels) -> Value {
     json!({
-        "job": link.job, "label": labels.get(&link.job),
+        "job": number(link.job), "label": labels.get(&link.job),
         "lock": link.lock, "mode": link.mode.to_string(),
-        "blocker": link.blocker, "blocker_label": labels.get(&link.blocker),
+        "blocker": number(link.blocker), "blocker_label": labels.get(&link.blocker),
         "held": link.held.to_string(), "since": time(link.since),
         "reserved": link.since.is_none(),
     })
+}
+
+/// The number of a job; null for a client of the daemon, which has none but a label.
+fn number(id: JobId) -> Option<JobId> {
+    (!is_client(id)).then_some(id)
 }
 
 fn reserves(reserves: Reserves) -> Value {
@@ -120,8 +129,9 @@ pub(super) fn locks_to_json(overview: &LockOverview) -> Value {
 
 fn lock_to_json(lock: &LockReport, labels: &Labels) -> Value {
     let who = |owner: OwnerId, mode: String, since: Timestamp| {
-        let label = JobId::new(owner.0).and_then(|id| labels.get(&id));
-        json!({ "job": owner.0, "label": label, "mode": mode, "since": time(Some(since)) })
+        let id = JobId::new(owner.0);
+        let label = id.and_then(|id| labels.get(&id));
+        json!({ "job": id.map(number), "owner": owner.0, "label": label, "mode": mode, "since": time(Some(since)) })
     };
     let holders = lock.holders.iter().map(|one| who(one.owner, one.mode.to_string(), one.since));
     let waiters = lock.waiters.iter().map(|one| {

@@ -7,6 +7,7 @@ use mio::Waker;
 
 use super::errand::Held;
 use super::message::Failure;
+use crate::runtime::LockError;
 
 /// News for the event loop.
 #[derive(Debug)]
@@ -17,6 +18,8 @@ pub(super) enum News {
     Done { token: usize, request: u64, outcome: Result<Held, Failure> },
     /// The job that a request watches has changed.
     Changed { token: usize, request: u64 },
+    /// The locks that a request waited for are held, or refused.
+    Locked { token: usize, request: u64, result: Result<(), LockError> },
     /// The server is to stop.
     Stop,
 }

@@ -10,6 +10,7 @@ use super::errand::{Desk, Errand, Held, Lane};
 use super::explain::{explanation_to_json, locks_to_json};
 use super::fields::Field;
 use super::filters;
+use super::lock_methods::{self, LockWish};
 use super::message::{Failure, Request, success};
 use super::opcode::number;
 use super::peer::{Peer, Rights};
@@ -35,8 +36,9 @@ const EMPTY: [&str; 6] =
     ["QueryExports", "QueryGroups", "QueryInstances", "QueryNetworks", "QueryNodes", "QueryTags"];
 
 /// Those that change nothing: clients that may only query may call these and no others.
-const QUERIES: [&str; 11] = [
+const QUERIES: [&str; 12] = [
     "LockmasterFilters",
+    "LockmasterLevels",
     "LockmasterLocks",
     "LockmasterStats",
     "LockmasterWhy",
@@ -56,6 +58,10 @@ pub(super) enum Reply {
     Held { answer: Vec<u8>, position: u64 },
     /// The answer comes when the job changes, or when time is up.
     Watch(Watch),
+    /// The answer comes when the locks are held, or when time is up.
+    Lock(LockWish),
+    /// The connection gives its locks back.
+    Unlock,
     /// Another thread finds the answer.
     Errand(Errand),
     /// The loop itself finds the answer: that takes no time.
@@ -140,6 +146,9 @@ fn dispatch(
         "DeleteFilter" => filters::delete_filter(peer, request),
         "QueryFilters" => filters::query_filters(request),
         "LockmasterFilters" => filters::our_filters(request),
+        "LockmasterLevels" => lock_methods::levels(service),
+        "LockmasterLock" => lock_methods::lock(service, peer, request, now),
+        "LockmasterUnlock" => Ok(Reply::Unlock),
         "LockmasterStats" => all_stats(service, request),
         "PickupJob" => Err(Failure::exception(
             "GenericError",

@@ -2,6 +2,7 @@
 //!
 //! What a connection does when it has its turn is in `turn`.
 
+mod locking;
 mod turn;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -233,6 +234,7 @@ impl Server {
                 News::Durable { token, request, failed } => self.durable(token, request, failed),
                 News::Done { token, request, outcome } => self.done(token, request, outcome),
                 News::Changed { token, request } => self.changed(token, request),
+                News::Locked { token, request, result } => self.locked(token, request, &result),
                 News::Stop => self.begin_stop(),
             }
         }
@@ -314,6 +316,7 @@ impl Server {
             tracing::warn!(uid = peer.uid, pid = peer.pid, "a client does not take its answer");
             self.connections.remove(&token).into_iter().for_each(|it| self.release(token, it));
         } else {
+            self.give_up_locking(token);
             self.look_again(token, true);
         }
     }
@@ -326,6 +329,7 @@ impl Server {
         self.deadlines.insert((Instant::now() + self.limits.stop_patience, WAKER));
         let tokens: Vec<usize> = self.connections.keys().copied().collect();
         for token in tokens {
+            self.give_up_locking(token);
             self.look_again(token, true);
             self.ready.push_back(token);
         }

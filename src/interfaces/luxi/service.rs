@@ -1,13 +1,15 @@
 //! What the protocol needs of a master.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::runtime::{
-    Answer, AutoArchived, CancelAnswer, ConfigWriter, Explanation, FilterState, JobView,
-    LockOverview, Master, Stats,
+    Answer, AutoArchived, CancelAnswer, ClientId, ClientTold, ConfigWriter, Explanation,
+    FilterState, JobView, LockOptions, LockOverview, Master, Stats,
 };
 use crate::vocabulary::{
-    Error, FeedbackEntry, FilterId, JobId, NewFilter, NewJob, Priority, Status, SubmissionKey,
+    Error, FeedbackEntry, FilterId, Hierarchy, JobId, LockRequest, NewFilter, NewJob, Priority,
+    Status, SubmissionKey,
 };
 
 /// The queue behind the protocol: a [`Master`], or something else in a test.
@@ -144,6 +146,38 @@ pub trait Service: Send + Sync + 'static {
     /// As [`Master::stats`].
     fn stats(&self) -> Stats;
 
+    /// The levels of locks that clients can hold, and the lock directory of the machine; none where
+    /// clients cannot hold locks.
+    fn levels(&self) -> Option<(Hierarchy, Option<PathBuf>)> {
+        None
+    }
+
+    /// As [`Master::begin_client`].
+    fn begin_client(&self, _title: &str) -> Option<ClientId> {
+        None
+    }
+
+    /// As [`Master::lock_for`].
+    fn lock_for(
+        &self,
+        _client: ClientId,
+        _request: &LockRequest,
+        _options: LockOptions,
+        _told: ClientTold,
+    ) {
+    }
+
+    /// As [`Master::give_up`], with who is in the way where it waited.
+    fn give_up(&self, _client: ClientId) -> Option<String> {
+        None
+    }
+
+    /// As [`Master::unlock_for`].
+    fn unlock_for(&self, _client: ClientId) {}
+
+    /// As [`Master::end_client`].
+    fn end_client(&self, _client: ClientId) {}
+
     /// As [`Master::on_change`].
     fn on_change(&self, id: JobId, notify: Box<dyn FnOnce() + Send>) -> u64;
 
@@ -263,6 +297,37 @@ impl Service for Master {
 
     fn stats(&self) -> Stats {
         Self::stats(self)
+    }
+
+    fn levels(&self) -> Option<(Hierarchy, Option<PathBuf>)> {
+        Some((self.hierarchy().clone(), self.lock_dir().map(Path::to_owned)))
+    }
+
+    fn begin_client(&self, title: &str) -> Option<ClientId> {
+        Some(Self::begin_client(self, title))
+    }
+
+    fn lock_for(
+        &self,
+        client: ClientId,
+        request: &LockRequest,
+        options: LockOptions,
+        told: ClientTold,
+    ) {
+        Self::lock_for(self, client, request, options, told);
+    }
+
+    fn give_up(&self, client: ClientId) -> Option<String> {
+        let in_the_way = self.in_the_way_of(client).unwrap_or_default();
+        Self::give_up(self, client).then_some(in_the_way)
+    }
+
+    fn unlock_for(&self, client: ClientId) {
+        Self::unlock_for(self, client);
+    }
+
+    fn end_client(&self, client: ClientId) {
+        Self::end_client(self, client);
     }
 
     fn on_change(&self, id: JobId, notify: Box<dyn FnOnce() + Send>) -> u64 {

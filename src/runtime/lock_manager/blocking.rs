@@ -7,12 +7,15 @@ use std::time::Duration;
 
 use super::super::clock;
 use super::super::lock_order::{Held, LevelClasses};
+use super::builder::LocksBuilder;
+use super::fenced::{Change, Told};
 use super::signal::{Signal, Verdict};
 use super::timer::Timer;
-use super::{Asked, LockManager};
+use super::{Asked, LockManager, here};
 use crate::engine::locks::{
     LockError, LockReport, OwnerId, OwnerReport, RequestKind, RequestOptions, WaitPolicy,
 };
+use crate::runtime::fences::Fences;
 use crate::vocabulary::{Hierarchy, LevelId, LockRequest, Priority, Timestamp};
 
 /// How a thread asks for locks. By default: normal priority, waits without end for all.
@@ -75,13 +78,16 @@ pub struct Locks {
 pub(super) struct Shared {
     pub(super) manager: LockManager<Arc<Signal>>,
     next_owner: AtomicU64,
-    timer: Timer,
+    pub(super) timer: Timer,
     classes: LevelClasses,
+    pub(super) fences: Arc<Fences<Told>>,
+    /// Tells these locks from others, for threads that hold some of both.
+    number: u64,
 }
 
 impl Shared {
     /// Tells those who have become able to go on.
-    fn wake(&self) {
+    pub(super) fn wake(&self) {
         for (_, signal) in self.manager.pump(usize::MAX) {
             signal.set(Verdict::Granted);
         }
@@ -91,34 +97,100 @@ impl Shared {
         for (_, signal) in self.manager.expire_at(now) {
             signal.set(Verdict::Expired);
         }
+        self.fences.expire_at(now);
         self.wake();
+    }
+
+    /// When [`expire_at`](Self::expire_at) has something to do next.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        let both = [self.manager.next_deadline(), self.fences.next_deadline()];
+        both.into_iter().flatten().min()
+    }
+
+    fn new_owner(&self) -> OwnerId {
+        OwnerId(self.next_owner.fetch_add(1, Ordering::Relaxed))
     }
 }
 
 impl Locks {
-    /// Locks that nobody holds, with the default policy of waiting.
+    /// Locks that nobody holds, with the default policy of waiting. Those of levels that reach
+    /// beyond the process are refused: see [`builder`](Self::builder).
     #[must_use]
     pub fn new(hierarchy: Hierarchy) -> Self {
-        Self::with_policy(hierarchy, WaitPolicy::default())
+        Self::builder(hierarchy).open()
     }
 
-    /// Locks that nobody holds.
+    /// Locks that nobody holds, of this process as [`new`](Self::new).
     #[must_use]
     pub fn with_policy(hierarchy: Hierarchy, policy: WaitPolicy) -> Self {
+        Self::builder(hierarchy).wait_policy(policy).open()
+    }
+
+    /// Says how far the locks of a hierarchy reach.
+    ///
+    /// ```
+    /// use lockmaster::runtime::{LockDir, LockOptions, Locks};
+    /// use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Scope};
+    ///
+    /// let directory = std::env::temp_dir().join(format!("locks-{}", std::process::id()));
+    /// let hierarchy = Hierarchy::builder().scoped_level("pool", Scope::Node).build()?;
+    /// let mut tank = LockRequest::new();
+    /// tank.add(hierarchy.level("pool")?, "tank", LockMode::Exclusive)?;
+    ///
+    /// let locks = Locks::builder(hierarchy).dir(LockDir::open(&directory)?).open();
+    /// locks.with(&tank, LockOptions::default(), |held| {
+    ///     if let Some(dead) = held.died().first() {
+    ///         println!("{} died while it held {}", dead.record, dead.lock);
+    ///     }
+    /// })?;
+    /// # std::fs::remove_dir_all(directory)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn builder(hierarchy: Hierarchy) -> LocksBuilder {
+        LocksBuilder::new(hierarchy)
+    }
+
+    pub(super) fn with_fences(
+        hierarchy: Hierarchy,
+        policy: WaitPolicy,
+        fences: Arc<Fences<Told>>,
+    ) -> Self {
         let classes = LevelClasses::new(&hierarchy);
         let manager = LockManager::new(hierarchy, policy);
         let (next_owner, timer) = (AtomicU64::new(1), Timer::default());
-        Self { shared: Arc::new(Shared { manager, next_owner, timer, classes }) }
+        let number = here::new_number();
+        let shared = Shared { manager, next_owner, timer, classes, fences, number };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The levels.
+    #[must_use]
+    pub fn hierarchy(&self) -> &Hierarchy {
+        self.shared.manager.hierarchy()
     }
 
     /// One who will hold locks, at one level after the other.
     #[must_use]
     pub fn owner(&self) -> LockOwner {
-        let id = OwnerId(self.shared.next_owner.fetch_add(1, Ordering::Relaxed));
-        LockOwner { shared: Arc::clone(&self.shared), id, here: PhantomData }
+        LockOwner {
+            shared: Arc::clone(&self.shared),
+            id: self.shared.new_owner(),
+            here: PhantomData,
+        }
     }
 
-    /// Runs `body` with the locks held; they are released when it returns or panics.
+    /// This thread as an owner: the same one at each call, so that what it holds through one call
+    /// is known to the next. It can lock again what it holds where the level is reentrant, and is
+    /// refused where it would wait for itself or asks out of order.
+    #[must_use]
+    pub fn here(&self) -> ThisThread {
+        let id = here::owner_of(self.shared.number, || self.shared.new_owner());
+        let shared = Arc::clone(&self.shared);
+        ThisThread { owner: LockOwner { shared, id, here: PhantomData }, here: PhantomData }
+    }
+
+    /// Runs `body` with the locks held by [this thread](Self::here); they are released when it
+    /// returns or panics.
     ///
     /// # Errors
     ///
@@ -134,7 +206,7 @@ impl Locks {
         options: LockOptions,
         body: impl FnOnce(&LockGuard<'_>) -> R,
     ) -> Result<R, LockError> {
-        let owner = self.owner();
+        let owner = self.here();
         let guard = owner.lock(request, options)?;
         Ok(body(&guard))
     }
@@ -165,13 +237,28 @@ impl Locks {
     }
 }
 
+/// A thread as one who holds locks; it stays in that thread.
+#[derive(Debug)]
+pub struct ThisThread {
+    owner: LockOwner,
+    here: PhantomData<*const ()>,
+}
+
+impl std::ops::Deref for ThisThread {
+    type Target = LockOwner;
+
+    fn deref(&self) -> &LockOwner {
+        &self.owner
+    }
+}
+
 /// One who holds locks, in one thread at a time.
 ///
 /// All it holds is released when the guards are dropped, in whatever order.
 #[derive(Debug)]
 pub struct LockOwner {
-    shared: Arc<Shared>,
-    id: OwnerId,
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: OwnerId,
     /// Not shared among threads: an owner that waits in one cannot release in another.
     here: PhantomData<std::cell::Cell<()>>,
 }
@@ -199,17 +286,71 @@ impl LockOwner {
         request: &LockRequest,
         options: LockOptions,
     ) -> Result<LockGuard<'_>, LockError> {
+        let reach = &self.shared.fences.reach;
+        reach.check(request)?;
+        let asked = options.to_request()?;
+        if !reach.is_beyond() {
+            return self.lock_part(request, options, asked);
+        }
+        match options.kind {
+            RequestKind::Opportunistic { min_count } => self.lock_some(request, options, min_count),
+            _ => self.lock_parts(request, options, asked),
+        }
+    }
+
+    /// Locks one level after the other that is a matter of other processes, too.
+    #[track_caller]
+    fn lock_parts(
+        &self,
+        request: &LockRequest,
+        options: LockOptions,
+        asked: RequestOptions,
+    ) -> Result<LockGuard<'_>, LockError> {
+        let mut whole = LockGuard { owner: self, levels: Vec::new(), watched: Vec::new() };
+        for part in self.shared.fences.reach.parts(request) {
+            let mut guard = self.lock_part(&part, options, asked)?;
+            whole.levels.append(&mut guard.levels);
+            whole.watched.append(&mut guard.watched);
+            self.fence(&part, asked)?;
+        }
+        Ok(whole)
+    }
+
+    /// Locks what is free, here and in other processes.
+    #[track_caller]
+    fn lock_some(
+        &self,
+        request: &LockRequest,
+        options: LockOptions,
+        min_count: usize,
+    ) -> Result<LockGuard<'_>, LockError> {
+        let mut guard = self.lock_part(request, options, options.to_request()?)?;
+        let found = self.fence_what_is_free(request)?;
+        guard.forget_levels();
+        if found < min_count {
+            return Err(LockError::TooFew { found, needed: min_count });
+        }
+        Ok(guard)
+    }
+
+    /// Locks in the table of this process.
+    #[track_caller]
+    fn lock_part(
+        &self,
+        request: &LockRequest,
+        options: LockOptions,
+        asked: RequestOptions,
+    ) -> Result<LockGuard<'_>, LockError> {
         let waits = options.kind == RequestKind::Exact
             && options.timeout != Some(Duration::ZERO)
             && !self.holds_again(request);
-        let options = options.to_request()?;
         let signal = Arc::new(Signal::default());
         let manager = &self.shared.manager;
-        let asked = manager.request(self.id, request, options, Arc::clone(&signal));
-        let asked = asked.map_err(|(error, _)| error)?;
+        let answer = manager.request(self.id, request, asked, Arc::clone(&signal));
+        let answer = answer.map_err(|(error, _)| error)?;
         let watched = self.watched(request, waits);
-        if matches!(asked, Asked::Waiting) {
-            if options.deadline.is_some() {
+        if matches!(answer, Asked::Waiting) {
+            if asked.deadline.is_some() {
                 self.shared.timer.look_again(&self.shared);
             }
             if signal.wait() == Verdict::Expired {
@@ -249,7 +390,7 @@ impl LockOwner {
     }
 
     /// The first lock of a request, to name it.
-    fn name(&self, request: &LockRequest) -> String {
+    pub(super) fn name(&self, request: &LockRequest) -> String {
         let first = request.levels().next();
         first.map_or_else(String::new, |(level, _)| self.name_at(level, request))
     }
@@ -284,14 +425,11 @@ impl Drop for Withdrawal<'_> {
     }
 }
 
-/// One of the manager's operations on what an owner holds.
-type Change = fn(&LockManager<Arc<Signal>>, OwnerId, &LockRequest) -> Result<(), LockError>;
-
 /// Locks that are held; released when this is dropped.
 #[derive(Debug)]
 #[must_use = "the locks are released when this is dropped"]
 pub struct LockGuard<'a> {
-    owner: &'a LockOwner,
+    pub(super) owner: &'a LockOwner,
     levels: Vec<LevelId>,
     watched: Vec<(LevelId, Held)>,
 }
@@ -311,7 +449,7 @@ impl LockGuard<'_> {
     ///
     /// `NotHeld`.
     pub fn downgrade(&mut self, locks: &LockRequest) -> Result<(), LockError> {
-        self.change(locks, LockManager::downgrade)
+        self.change(locks, Change::Downgrade)
     }
 
     /// Keeps some of this guard's locks only; see [`LockTable::narrow`].
@@ -322,7 +460,7 @@ impl LockGuard<'_> {
     ///
     /// `NotHeld`, `WouldDeadlock`.
     pub fn narrow(&mut self, keep: &LockRequest) -> Result<(), LockError> {
-        self.change(keep, LockManager::narrow)
+        self.change(keep, Change::Narrow)
     }
 
     /// Releases some of this guard's locks before the others.
@@ -331,7 +469,7 @@ impl LockGuard<'_> {
     ///
     /// `NotHeld`.
     pub fn release(&mut self, locks: &LockRequest) -> Result<(), LockError> {
-        self.change(locks, LockManager::release)?;
+        self.change(locks, Change::Release)?;
         self.forget_levels();
         Ok(())
     }
@@ -340,7 +478,7 @@ impl LockGuard<'_> {
         if let Some((level, _)) = locks.levels().find(|(level, _)| !self.levels.contains(level)) {
             return Err(LockError::NotHeld { lock: self.owner.name_at(level, locks) });
         }
-        change(&self.owner.shared.manager, self.owner.id, locks)?;
+        change.make(self.owner, locks)?;
         self.owner.shared.wake();
         Ok(())
     }
@@ -355,6 +493,8 @@ impl LockGuard<'_> {
 
 impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
+        // The files first: the next one in this process then finds them free.
+        self.owner.shared.fences.release_levels(self.owner.id, &self.levels);
         // Not refused: an owner that waits for locks blocks the one thread that has its guards.
         _ = self.owner.shared.manager.release_levels(self.owner.id, &self.levels);
         self.owner.shared.wake();

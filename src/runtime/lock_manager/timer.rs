@@ -53,7 +53,7 @@ fn run(shared: &Weak<Shared>, earlier: &Receiver<()>) {
 fn expire(shared: &Weak<Shared>) -> Option<Option<Duration>> {
     let shared = shared.upgrade()?;
     shared.expire_at(clock::now());
-    let next = shared.manager.next_deadline();
+    let next = shared.next_deadline();
     // Times are in microseconds: waking up within the last one would be waking up for nothing.
     Some(next.map(|next| next.since(clock::now()) + Duration::from_micros(1)))
 }

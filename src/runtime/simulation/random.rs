@@ -1,6 +1,6 @@
 //! A small generator: the same seed, the same numbers.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::hash::{BuildHasher, RandomState};
 
 /// splitmix64, by Sebastiano Vigna.
 #[derive(Clone, Debug)]
@@ -11,9 +11,9 @@ impl Random {
         Self(seed)
     }
 
-    pub(super) fn of_now() -> Self {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self(now.as_nanos() as u64)
+    /// Others with each run.
+    pub(super) fn unlike_before() -> Self {
+        Self(RandomState::new().hash_one("seed"))
     }
 
     pub(super) fn next(&mut self) -> u64 {

@@ -66,12 +66,12 @@ impl Graph {
     }
 
     fn add(&mut self, waiter: &Value, blocker: &Value, lock: &Value) {
-        let (Some(from), Some(to)) = (waiter["job"].as_u64(), blocker["job"].as_u64()) else {
+        let (Some(from), Some(to)) = (number(waiter), number(blocker)) else {
             return;
         };
         for one in [waiter, blocker] {
             let name = wording::name(&one["job"], &one["label"]);
-            self.nodes.insert(one["job"].as_u64().unwrap_or_default(), name);
+            self.nodes.insert(number(one).unwrap_or_default(), name);
         }
         self.edges.entry((from, to)).or_default().push(said(lock));
     }
@@ -104,6 +104,11 @@ impl Graph {
 
 fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// The number of a job, or that of a client of the daemon as an owner of locks.
+fn number(one: &Value) -> Option<u64> {
+    one["job"].as_u64().or_else(|| one["owner"].as_u64())
 }
 
 #[cfg(test)]

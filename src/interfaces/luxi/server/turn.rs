@@ -79,6 +79,8 @@ impl Server {
             Ok(Reply::Held { answer, position }) => {
                 self.hold(token, connection, Held { answer, position });
             }
+            Ok(Reply::Lock(wish)) => self.lock(token, connection, &wish, message.len()),
+            Ok(Reply::Unlock) => self.unlock(connection),
             Ok(Reply::Watch(watch)) => self.watch(token, connection, watch, self.stopping),
             Ok(Reply::Errand(errand)) => self.send(token, connection, errand, message.len()),
             Ok(Reply::AtOnce(errand)) => self.do_at_once(token, connection, errand),
@@ -178,6 +180,7 @@ impl Server {
         if let State::Watching { watch, registration } = connection.state {
             watch.job().into_iter().for_each(|job| self.service.forget(job, registration));
         }
+        connection.client.into_iter().for_each(|client| self.service.end_client(client));
         drop(connection.stream);
         if self.accept_paused {
             self.accept();
