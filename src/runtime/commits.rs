@@ -99,7 +99,7 @@ impl Commits {
             Some(verdict) => {
                 drop(state);
                 assert_no_locks_held("while somebody is called back");
-                then(verdict);
+                call_back(|| then(verdict));
             }
             None => state.callbacks.entry(position).or_default().push(then),
         }
