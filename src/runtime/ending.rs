@@ -103,7 +103,7 @@ impl Inner {
         };
         let mut shell = self.shell();
         let outcome = outcome.map_err(|error| match attempt.cancel.cause() {
-            Some(CancelCause::Deadline) => {
+            Some(CancelCause::Deadline) if error.kind != OpErrorKind::TimedOut => {
                 let deadline = shell.queue.get(attempt.job).and_then(Job::deadline);
                 deadline.map_or(error.clone(), |(_, which)| which.missed().and(error))
             }

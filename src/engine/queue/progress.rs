@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{Bounds, Queue, Refusal};
 use crate::vocabulary::{
-    CloseCause, CrashPolicy, Job, JobId, JobOp, NewJob, OpError, OpErrorKind, OpState, Outcome,
-    Record, Retries, Status, Timestamp, UndoState,
+    CloseCause, CrashPolicy, Deadline, Job, JobId, JobOp, NewJob, OpError, OpErrorKind, OpState,
+    Outcome, Record, Retries, Status, Timestamp, UndoState,
 };
 
 /// What is known of an opcode when it begins to execute.
@@ -128,7 +128,8 @@ impl Queue {
         if job.cancel_requested.is_some() {
             return Err(OpError::new(OpErrorKind::Canceled, error.message.clone()));
         }
-        if self.is_overdue(job.id) { Err(error.clone()) } else { Ok(()) }
+        let missed = |(_, which): (_, Deadline)| Err(which.missed().and(error));
+        job.deadline().filter(|_| self.is_overdue(job.id)).map_or(Ok(()), missed)
     }
 
     /// Whether that opcode is the one of its job to start next, and nothing speaks against it.
