@@ -78,6 +78,14 @@ mod imp {
     }
 }
 
+// A model's threads are not the system's: what belongs to a thread has to know them.
+#[cfg(all(loom, not(shuttle)))]
+pub(in crate::runtime) use loom::thread_local;
+#[cfg(shuttle)]
+pub(in crate::runtime) use shuttle::thread_local;
+#[cfg(not(loom))]
+pub(in crate::runtime) use std::thread_local;
+
 /// What the checker itself is built on: the same primitives, which nobody watches.
 pub(super) mod raw {
     #[cfg(all(loom, not(shuttle)))]

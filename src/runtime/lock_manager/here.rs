@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::engine::locks::OwnerId;
+use crate::runtime::sync::thread_local;
 
 thread_local! {
     /// Under which number this thread owns locks of which `Locks`. It ends with the thread: no
@@ -20,5 +21,5 @@ pub(super) fn new_number() -> u64 {
 
 /// This thread as an owner of the locks with that number.
 pub(super) fn owner_of(locks: u64, new: impl FnOnce() -> OwnerId) -> OwnerId {
-    OWNERS.with_borrow_mut(|owners| *owners.entry(locks).or_insert_with(new))
+    OWNERS.with(|owners| *owners.borrow_mut().entry(locks).or_insert_with(new))
 }
