@@ -149,7 +149,7 @@ fn where_too_few_opportunistic_locks_are_free_the_opcode_is_tried_later() {
     let id = stage.submit(NewJob::of([op]));
     stage.run();
     assert_eq!(stage.status(id), Status::Queued);
-    stage.sleep(std::time::Duration::from_secs(1));
+    stage.pass(std::time::Duration::from_secs(1));
     stage.run();
     assert_eq!(stage.status(id), Status::Success);
 }

@@ -110,7 +110,7 @@ fn locks_are_kept_while_a_later_opcode_waits_for_its_next_try() {
     stage.run();
     assert_eq!(stage.held(), [format!("instance/a {id}"), format!("instance/b {id}")]);
     assert_eq!(stage.core.master().busy_workers(), 0);
-    stage.sleep(Duration::from_secs(1));
+    stage.pass(Duration::from_secs(1));
     stage.run();
     assert_eq!((stage.status(id), stage.held()), (Status::Success, vec![]));
 }
@@ -143,7 +143,7 @@ fn a_job_cancelled_or_out_of_time_between_two_opcodes_lets_its_locks_go() {
         if cancel {
             stage.core.master().cancel(id).unwrap();
         } else {
-            stage.sleep(Duration::from_millis(500));
+            stage.pass(Duration::from_millis(500));
         }
         stage.run();
         assert!(stage.status(id).is_final());

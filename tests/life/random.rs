@@ -175,7 +175,7 @@ impl History {
 
     fn pass_time(&mut self) {
         let time = self.random.seconds(3);
-        self.stage.sleep(time);
+        self.stage.pass(time);
         self.stage.core.pass_time();
     }
 
@@ -207,7 +207,7 @@ impl History {
             if jobs.all(|job| job.status.is_final()) {
                 return;
             }
-            self.stage.sleep(Duration::from_secs(1));
+            self.stage.pass(Duration::from_secs(1));
         }
         panic!("not everything ends: {:#?}", self.stage.core.master().jobs());
     }

@@ -240,8 +240,8 @@ impl Stage {
         while self.core.work(0) {}
     }
 
-    /// Lets time go on.
-    pub(crate) fn sleep(&mut self, time: Duration) {
+    /// Lets so much time pass, at once: the clock is the test's own.
+    pub(crate) fn pass(&mut self, time: Duration) {
         let micros = i64::try_from(time.as_micros()).unwrap();
         self.now.fetch_add(micros, Ordering::Relaxed);
     }

@@ -40,10 +40,10 @@ fn an_opcode_that_lacks_something_is_tried_again_and_waits_without_locks_or_work
     assert!(stage.held().is_empty());
     let Some(Why::Later { until, tried, lacking }) = stage.core.master().why(id) else { panic!() };
     assert_eq!((until.as_micros(), tried, &*lacking), (1_000_000, 1, "no room on n1"));
-    stage.sleep(SECOND);
+    stage.pass(SECOND);
     stage.run();
     assert_eq!(stage.core.pass_time().unwrap().as_micros(), 3_000_000, "then twice as long");
-    stage.sleep(2 * SECOND);
+    stage.pass(2 * SECOND);
     stage.run();
     assert_eq!(stage.status(id), Status::Success);
 }
@@ -60,7 +60,7 @@ fn the_waits_and_the_number_of_tries_survive_a_restart() {
         stage = stage.killed();
         stage.run();
         assert_eq!(stage.status(id), Status::Queued, "its time has not come yet");
-        stage.sleep(SECOND);
+        stage.pass(SECOND);
     }
     stage.run();
     let error = stage.error(id, 0);
@@ -83,7 +83,7 @@ fn an_execution_that_says_so_before_it_changed_anything_is_tried_again_too() {
     );
     let id = stage.submit(NewJob::of([op]));
     stage.run();
-    stage.sleep(SECOND);
+    stage.pass(SECOND);
     stage.run();
     assert_eq!(stage.status(id), Status::Success);
 }
@@ -98,7 +98,7 @@ fn a_deadline_takes_a_job_out_of_its_wait_for_a_lock() {
     let id = stage.submit(within(NewJob::of([waiter]), 5));
     stage.work();
     assert_eq!(stage.status(id), Status::Waiting);
-    stage.sleep(5 * SECOND);
+    stage.pass(5 * SECOND);
     stage.core.pass_time();
     assert_eq!(stage.status(id), Status::Error);
     assert_eq!(stage.error(id, 0).kind, OpErrorKind::TimedOut);
@@ -119,7 +119,7 @@ fn an_opcode_out_of_time_is_told_and_what_it_says_then_is_that_it_was_too_late()
     let id = stage.submit(within(NewJob::of([op]), 5));
     stage.work();
     assert_eq!(stage.status(id), Status::Running);
-    stage.sleep(5 * SECOND);
+    stage.pass(5 * SECOND);
     stage.core.pass_time();
     stage.run();
     let error = stage.error(id, 0);
@@ -134,7 +134,7 @@ fn an_opcode_that_succeeds_too_late_has_succeeded_and_the_next_has_failed() {
     let op = stage.op("x", Script::default());
     let id = stage.submit(within(NewJob::of([op, stage.again("x")]), 5));
     stage.work();
-    stage.sleep(5 * SECOND);
+    stage.pass(5 * SECOND);
     stage.core.pass_time();
     stage.run();
     assert_eq!(stage.view(id).op_status, [Status::Success, Status::Error]);
@@ -147,7 +147,7 @@ fn a_deadline_that_passed_while_no_master_ran_counts_when_one_does() {
     let id = stage.submit(within(NewJob::of([op]), 5));
     let mut stage = stage;
     stage.core.write_log();
-    stage.sleep(9 * SECOND);
+    stage.pass(9 * SECOND);
     let mut stage = stage.killed();
     stage.run();
     assert_eq!(stage.error(id, 0).kind, OpErrorKind::TimedOut);
