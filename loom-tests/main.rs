@@ -23,6 +23,7 @@ mod facade;
 mod lock_manager;
 mod locks;
 mod master;
+mod tasks;
 mod watch;
 mod workers;
 

@@ -32,19 +32,20 @@ impl Place {
 
     /// A worker has done what it was given.
     fn finish_one(&self) {
-        self.workers.set_free();
-        self.schedule();
+        self.workers.set_free_and_hand_out(&mut |free| self.give(free));
     }
 
     fn schedule(&self) {
-        self.workers.hand_out(|free| {
-            let mut to_do = self.to_do.lock();
-            let taken = free.min(*to_do);
-            *to_do -= taken;
-            drop(to_do);
-            *self.given.lock() += taken;
-            taken
-        });
+        self.workers.hand_out(&mut |free| self.give(free));
+    }
+
+    fn give(&self, free: usize) -> usize {
+        let mut to_do = self.to_do.lock();
+        let taken = free.min(*to_do);
+        *to_do -= taken;
+        drop(to_do);
+        *self.given.lock() += taken;
+        taken
     }
 
     /// Everything was given to a worker so far, or all workers are busy.

@@ -48,6 +48,7 @@ mod shutdown;
 #[cfg(test)]
 mod simulation;
 pub mod sync;
+mod tasks;
 mod view;
 mod watch;
 mod why;
@@ -92,4 +93,6 @@ pub use commits::Commits;
 #[doc(hidden)]
 pub use config_writer::Distribution;
 #[doc(hidden)]
-pub use workers::Workers;
+pub use tasks::Tasks;
+#[doc(hidden)]
+pub use workers::{Give, Workers};

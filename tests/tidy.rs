@@ -40,7 +40,7 @@ const TOUCHES: &[(&str, &[&str])] = &[
     ("bincode", &["store/codec.rs"]),
     ("petgraph", &["engine/", "runtime/lock_order/"]),
     ("nix", &["store/fence/foreign.rs", "bin/lockmasterd/"]),
-    ("rustix", &["store/fence/", "interfaces/", "bin/"]),
+    ("rustix", &["store/file.rs", "store/fence/", "interfaces/", "bin/"]),
     ("mio", &["interfaces/luxi/"]),
     ("toml", &["interfaces/", "bin/"]),
     ("regex", &["vocabulary/filter/", "interfaces/"]),

@@ -9,7 +9,9 @@ mod archive;
 mod cancel;
 mod copy;
 mod filter;
+mod jobs;
 mod keys;
+mod paged;
 mod progress;
 mod ready;
 mod recover;
@@ -25,6 +27,7 @@ mod keys_tests;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 pub use archive::{Found, Search};
@@ -39,6 +42,7 @@ pub use times::Passed;
 
 use crate::vocabulary::{Job, JobId, OpState, Priority, Record, Status, Timestamp};
 use filter::Filters;
+use jobs::Jobs;
 use keys::Keys;
 use ready::Ready;
 use times::Times;
@@ -50,7 +54,7 @@ use times::Times;
 /// ready.
 #[derive(Clone, Debug)]
 pub struct Queue {
-    jobs: BTreeMap<JobId, Job>,
+    jobs: Jobs,
     next_id: JobId,
     last_token: u64,
     /// The token after that may be in the hands of an opcode whose start did not get to disk
@@ -77,7 +81,7 @@ impl Queue {
     #[must_use]
     pub fn new(feedback_bytes: usize) -> Self {
         Self {
-            jobs: BTreeMap::new(),
+            jobs: Jobs::default(),
             next_id: JobId::FIRST,
             last_token: 0,
             skip_token: false,
@@ -100,8 +104,8 @@ impl Queue {
         self.jobs.get(&id)
     }
 
-    /// All jobs, by id.
-    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = &Job> {
+    /// All jobs, by id. Those that were only submitted are made for the occasion.
+    pub fn jobs(&self) -> impl DoubleEndedIterator<Item = Cow<'_, Job>> {
         self.jobs.values()
     }
 
@@ -214,9 +218,9 @@ impl Queue {
     ///
     /// Where it does not: a bug of this module.
     pub fn check(&self) {
-        let unfinished: Vec<&Job> = self.jobs().filter(|job| !job.status().is_final()).collect();
-        assert_eq!(unfinished.len(), self.unfinished, "unfinished jobs are counted");
-        assert!(self.jobs.keys().all(|id| *id < self.next_id), "ids are given out once");
+        let unfinished = self.jobs().filter(|job| !job.status().is_final()).count();
+        assert_eq!(unfinished, self.unfinished, "unfinished jobs are counted");
+        assert!(self.jobs.keys().all(|id| id < self.next_id), "ids are given out once");
         for job in self.jobs() {
             let places = self.ready.places(job.id) + self.filters.places(job.id);
             let expected = usize::from(!job.status().is_final());

@@ -18,7 +18,6 @@ use super::logical_unit::TypedOp;
 use super::master::{Limits, Master};
 use super::registry::Registry;
 use super::shell::Shell;
-use super::worker_pool;
 use crate::engine::locks::WaitPolicy;
 use crate::engine::queue::Queue;
 use crate::store::{Archive, LockDir, LogStore, MemoryStore, Store};
@@ -274,8 +273,7 @@ impl MasterBuilder {
         archive: Archive,
     ) -> Core {
         let log_writer = LogWriter::new(store, Compaction::new(&queue, self.spare_log));
-        let (sender, tasks) = worker_pool::channel();
-        let mut shell = Shell::new(queue);
+        let mut shell = Shell::new(queue, log_writer);
         shell.paused = self.paused;
         shell.append(recovered);
         let locks =
@@ -290,7 +288,6 @@ impl MasterBuilder {
             fenced: FencedJobs::new(fences),
             config,
             archive,
-            tasks: sender,
             registry: self.registry,
             hierarchy: self.hierarchy,
             limits: self.limits,
@@ -298,7 +295,7 @@ impl MasterBuilder {
             clock: self.clock,
             hooks: self.hooks,
         }));
-        Core::new(inner, tasks, log_writer)
+        Core::new(inner)
     }
 }
 

@@ -199,25 +199,20 @@ impl Inner {
         }
     }
 
-    /// Grants up to so many jobs their locks, as long as they are due before that time, and gives
-    /// each a worker; clients among them need none. How many jobs.
-    pub(super) fn grant_jobs(&self, want: usize, before: Option<Timestamp>) -> usize {
-        let mut jobs = 0;
-        while jobs < want {
-            let granted = self.locks.pump_before(want - jobs, before);
+    /// Grants jobs their locks, as long as they are due before that time and there are not `most`
+    /// tasks; clients among them need no worker.
+    pub(super) fn grant_jobs(&self, most: usize, before: Option<Timestamp>, tasks: &mut Vec<Task>) {
+        while tasks.len() < most {
+            let granted = self.locks.pump_before(most - tasks.len(), before);
             if granted.is_empty() {
                 break;
             }
             for (_, waiting) in granted {
                 match waiting {
                     Waiting::Client(told) => self.clients.answer(told, Ok(())),
-                    Waiting::Job(active) => {
-                        jobs += 1;
-                        self.send(Task::GoOn(active));
-                    }
+                    Waiting::Job(active) => tasks.push(Task::GoOn(active)),
                 }
             }
         }
-        jobs
     }
 }

@@ -37,6 +37,13 @@ pub(super) struct Added {
     ends: bool,
 }
 
+impl Added {
+    /// Whether the copy is whole with it.
+    pub(super) const fn ends(self) -> bool {
+        self.ends
+    }
+}
+
 impl Compaction {
     pub(super) fn new(queue: &Queue, spare: u64) -> Self {
         Self { spare, due: due(queue.bytes(), spare), copy: None }

@@ -3,11 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
-
 use super::alarm::Alarm;
 use super::inner::Inner;
-use super::log_writer::LogWriter;
+use super::log_writer;
 use super::master::{Master, THREADS, Threads};
 use super::sync::Mutex;
 use super::worker_pool::{self, Task, named};
@@ -16,22 +14,20 @@ use crate::vocabulary::{Error, Timestamp};
 /// A master without threads: nothing is written and nothing executes but by these methods. With a
 /// [`Clock`](super::Clock) of one's own, a run depends on nothing but the order of the calls.
 ///
-/// What waits blocks for ever where the thread that has to act is the one that waits: use
-/// [`Master::begin_submit`] and look at jobs instead of [`Master::submit`] and
-/// [`Master::wait`], and do not shut it down. Dropping it is as good as killing it.
+/// What waits for a worker blocks for ever where the thread that has to act is the one that waits:
+/// look at jobs instead of calling [`Master::wait`], and do not shut it down. Dropping it is as
+/// good as killing it.
 pub struct Core {
     master: Master,
-    tasks: Receiver<Task>,
     /// Handed out and not carried out, in the order in which they were.
     pending: Vec<Task>,
-    log_writer: LogWriter,
 }
 
 impl Core {
-    pub(super) fn new(inner: Arc<Inner>, tasks: Receiver<Task>, log_writer: LogWriter) -> Self {
+    pub(super) fn new(inner: Arc<Inner>) -> Self {
         inner.schedule();
         let master = Master { inner, threads: Mutex::new(&THREADS, None) };
-        Self { master, tasks, pending: Vec::new(), log_writer }
+        Self { master, pending: Vec::new() }
     }
 
     /// What clients call.
@@ -49,7 +45,8 @@ impl Core {
 
     /// How many tasks workers could carry out now, each at the same time as the others.
     pub fn tasks(&mut self) -> usize {
-        self.pending.extend(self.tasks.try_iter());
+        let tasks = &self.master.inner.tasks;
+        self.pending.extend(std::iter::from_fn(|| tasks.try_take()));
         self.pending.len()
     }
 
@@ -61,14 +58,19 @@ impl Core {
         }
         let task = self.pending.remove(which);
         let next = self.master.inner.carry(task);
-        next.into_iter().for_each(|task| self.master.inner.send(task));
+        self.master.inner.tasks.add(next);
         true
     }
 
     /// Writes what waits to be written, and hands out what waited for that. Whether there was
     /// something, and it could be written.
     pub fn write_log(&mut self) -> bool {
-        self.log_writer.step(&self.master.inner)
+        let inner = &self.master.inner;
+        let (written, task) = inner.write_for_worker();
+        self.pending.extend(task);
+        let news = std::mem::take(&mut inner.shell().news);
+        inner.tell(news);
+        written
     }
 
     /// Does what is due by the clock, as the alarm does: what waited for a time, deadlines that
@@ -79,10 +81,11 @@ impl Core {
 
     /// From now on threads make the steps.
     pub(super) fn start_threads(self) -> Result<Master, Error> {
-        let Self { master, tasks, log_writer, pending: _ } = self;
+        let Self { master, pending } = self;
         let inner = Arc::clone(&master.inner);
-        let log_writer = named("log writer", move || log_writer.run(&inner))?;
-        let workers = worker_pool::start(&master.inner, &tasks)?;
+        inner.tasks.add(pending);
+        let log_writer = named("log writer", move || log_writer::run(&inner))?;
+        let workers = worker_pool::start(&master.inner)?;
         let alarm = Alarm::start(&master.inner)?;
         *master.threads.lock() = Some(Threads { workers, log_writer, alarm });
         Ok(master)

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::cancel::CancelCause;
 use super::course::Ended;
 use super::inner::Inner;
-use super::processor::{Attempt, Purpose};
+use super::processor::{Attempt, Finished, Purpose};
+use super::shell::Shell;
 use super::worker_pool::Task;
 use crate::engine::queue::Follow;
 use crate::vocabulary::{
@@ -34,7 +35,7 @@ impl Inner {
                 return self.declare_again(attempt, true, error);
             }
             (Purpose::Execute, OpErrorKind::Temporary) => return self.postpone(attempt, error),
-            (Purpose::Execute, _) => self.finish(attempt, Ended::failed(error, false)),
+            (Purpose::Execute, _) => return self.fail(attempt, error),
         }
         self.let_go(attempt.job)
     }
@@ -73,7 +74,7 @@ impl Inner {
         let (id, now) = (attempt.job, self.now());
         let mut shell = self.shell();
         match shell.queue.postpone(id, lacking, attempt.retries, now) {
-            Ok(records) => _ = self.append(&mut shell, records),
+            Ok(records) => _ = self.append_unattended(&mut shell, records),
             Err(error) => {
                 drop(shell);
                 return self.fail(attempt, error);
@@ -85,17 +86,17 @@ impl Inner {
 
     /// It has failed and has done nothing.
     fn fail(self: &Arc<Self>, attempt: &Attempt, error: OpError) -> Option<Task> {
-        self.finish(attempt, Ended::failed(error, false));
-        self.let_go(attempt.job)
+        let finished = self.finish(attempt, Ended::failed(error, false));
+        self.let_go_finished(attempt.job, finished)
     }
 
     /// Writes down how an opcode ended, and takes in the jobs that follow it.
-    pub(super) fn finish(self: &Arc<Self>, attempt: &Attempt, ended: Ended) {
+    pub(super) fn finish(self: &Arc<Self>, attempt: &Attempt, ended: Ended) -> Finished {
         let Ended { outcome, begun, following } = ended;
         let outcome = match outcome {
             Ok(result) if !following.is_empty() => {
                 match self.finish_with(attempt, &result, following) {
-                    Ok(()) => return,
+                    Ok(finished) => return finished,
                     Err(error) => Err(error),
                 }
             }
@@ -112,7 +113,8 @@ impl Inner {
         let outcome = self.outcome(outcome);
         let records = shell.queue.finish(attempt.job, outcome, begun, self.now());
         self.count_ends(&records);
-        self.append(&mut shell, records);
+        self.append_unattended(&mut shell, records);
+        Finished::of(&mut shell, attempt.job)
     }
 
     /// The end of an opcode and the jobs that follow it, in one transaction.
@@ -121,7 +123,7 @@ impl Inner {
         attempt: &Attempt,
         result: &Value,
         following: Vec<NewJob>,
-    ) -> Result<(), OpError> {
+    ) -> Result<Finished, OpError> {
         let (id, count) = (attempt.job, following.len());
         let room = result.to_string().len() + count.saturating_mul(ID_BYTES);
         if let Outcome::Error(error) = self.bounded(room, String::new) {
@@ -135,8 +137,8 @@ impl Inner {
         let records = shell.queue.finish_with(id, follow, with_ids, self.now());
         let records: Vec<Record> = records.map_err(|refusal| refused(&refusal.into()))?;
         self.count_ends(&records);
-        self.append(&mut shell, records);
-        Ok(())
+        self.append_unattended(&mut shell, records);
+        Ok(Finished::of(&mut shell, id))
     }
 
     /// Counts what came with the end of an opcode.
@@ -197,6 +199,21 @@ impl Inner {
         let mut shell = self.shell();
         let records = shell.queue.feedback(id, vec![entry]);
         self.append(&mut shell, records);
+    }
+}
+
+impl Finished {
+    /// Where the job stands after one of its opcodes has ended.
+    fn of(shell: &mut Shell, id: JobId) -> Self {
+        let Some(job) = shell.queue.get(id) else { return Self::Over };
+        match job.to_undo() {
+            Some(op) => Self::ToUndo(op),
+            None if job.status().is_final() => {
+                shell.active.remove(&id);
+                Self::Over
+            }
+            None => Self::GoesOn,
+        }
     }
 }
 

@@ -13,7 +13,6 @@ use super::lock_order::LockClass;
 use super::processor::Active;
 use super::sync::Mutex;
 use super::view::Why;
-use super::worker_pool::Task;
 use crate::engine::locks::{LockError, OwnerId, RequestKind};
 use crate::vocabulary::{JobId, LevelId, LockRequest};
 
@@ -78,8 +77,9 @@ impl FencedJobs {
         self.granted.lock().push_back(active);
     }
 
-    pub(super) fn next_granted(&self) -> Option<Box<Active>> {
-        self.granted.lock().pop_front()
+    /// Those that have their locks and need a worker, each taken out as it comes.
+    pub(super) fn all_granted(&self) -> impl Iterator<Item = Box<Active>> {
+        std::iter::from_fn(|| self.granted.lock().pop_front())
     }
 
     /// What a job waits for that another process has.
@@ -192,11 +192,5 @@ impl Inner {
     /// Makes some locks of a job shared, in the table. Their files stay its own.
     pub(super) fn downgrade_some(&self, me: OwnerId, locks: &LockRequest) -> Result<(), LockError> {
         self.locks.downgrade(me, locks)
-    }
-
-    /// Gives workers to jobs that have their locks; to how many.
-    pub(super) fn send_granted(&self, want: usize) -> usize {
-        let granted = std::iter::from_fn(|| self.fenced.next_granted()).take(want);
-        granted.map(|active| self.send(Task::GoOn(active))).count()
     }
 }

@@ -1,8 +1,7 @@
 //! What all threads of a master share.
 
 use std::sync::Arc;
-
-use crossbeam_channel::Sender;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::alarm::Alarm;
 use super::clients::{Clients, Waiting};
@@ -16,8 +15,9 @@ use super::lock_order::{LevelClasses, LockClass};
 use super::master::Limits;
 use super::metrics::Metrics;
 use super::registry::Registry;
-use super::shell::Shell;
+use super::shell::{Shell, Writer};
 use super::sync::{Condvar, Mutex, MutexGuard};
+use super::tasks::Tasks;
 use super::watch::Watch;
 use super::worker_pool::Task;
 use super::workers::Workers;
@@ -31,8 +31,12 @@ pub(super) static QUEUE: LockClass = LockClass::new("queue");
 /// What all threads of a master share.
 pub(super) struct Inner {
     shell: Mutex<Shell>,
-    /// Something was appended, or the log is closed.
+    /// There is something to do for the log writer's thread.
     pub(super) appended: Condvar,
+    /// Something waits to be written, and nobody writes or was told to.
+    pub(super) unattended: AtomicBool,
+    /// Somebody writes.
+    pub(super) writing: AtomicBool,
     pub(super) commits: Commits,
     pub(super) watch: Watch,
     pub(super) locks: LockManager<Waiting>,
@@ -43,7 +47,7 @@ pub(super) struct Inner {
     pub(super) levels: LevelClasses,
     pub(super) config: Arc<ConfigWriter>,
     pub(super) archive: Archive,
-    pub(super) tasks: Sender<Task>,
+    pub(super) tasks: Tasks<Task>,
     pub(super) registry: Registry,
     pub(super) hierarchy: Hierarchy,
     pub(super) limits: Limits,
@@ -64,7 +68,6 @@ pub(super) struct Parts {
     pub(super) fenced: FencedJobs,
     pub(super) config: ConfigWriter,
     pub(super) archive: Archive,
-    pub(super) tasks: Sender<Task>,
     pub(super) registry: Registry,
     pub(super) hierarchy: Hierarchy,
     pub(super) limits: Limits,
@@ -80,6 +83,8 @@ impl Inner {
             workers: Workers::new(parts.workers),
             shell: Mutex::new(&QUEUE, parts.shell),
             appended: Condvar::new(),
+            unattended: AtomicBool::new(false),
+            writing: AtomicBool::new(false),
             commits: Commits::default(),
             watch: Watch::new(),
             locks: parts.locks,
@@ -88,7 +93,7 @@ impl Inner {
             levels: LevelClasses::new(&parts.hierarchy),
             config: Arc::new(parts.config),
             archive: parts.archive,
-            tasks: parts.tasks,
+            tasks: Tasks::default(),
             registry: parts.registry,
             hierarchy: parts.hierarchy,
             limits: parts.limits,
@@ -111,10 +116,21 @@ impl Inner {
         self.shell.lock()
     }
 
-    /// Appends one transaction and wakes the log writer. Gives its place in the log.
+    /// Appends one transaction and has it written. Gives its place in the log.
     pub(super) fn append(&self, shell: &mut Shell, records: Vec<Record>) -> u64 {
+        let position = self.append_unattended(shell, records);
+        self.see_to_the_log();
+        position
+    }
+
+    /// Appends one transaction. The caller has it written: by writing it, by handing out a task,
+    /// or by [`see_to_the_log`](Self::see_to_the_log).
+    pub(super) fn append_unattended(&self, shell: &mut Shell, records: Vec<Record>) -> u64 {
         let position = shell.append(records);
-        self.appended.notify_one();
+        // Who writes looks whether there is more before it lets others write.
+        if matches!(shell.writer, Writer::Idle(_)) && !shell.log.transactions.is_empty() {
+            self.unattended.store(true, Ordering::Relaxed);
+        }
         position
     }
 }

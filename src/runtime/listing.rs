@@ -21,12 +21,12 @@ impl Master {
     pub fn jobs_after(&self, after: Option<JobId>) -> Answer<Vec<JobView>> {
         let (mut value, mut bytes) = (Vec::new(), 0);
         let shell = self.inner.shell();
-        for (_, job) in shell.queue.after(after).take(LOOK_AT) {
+        for job in shell.queue.after(after).take(LOOK_AT) {
             if bytes > PIECE_BYTES {
                 break;
             }
             bytes += job.bytes();
-            value.push(JobView::of(&shell.queue, job, &self.inner.registry));
+            value.push(JobView::of(&shell.queue, &job, &self.inner.registry));
         }
         Answer { value, position: shell.position }
     }

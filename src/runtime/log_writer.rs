@@ -1,20 +1,29 @@
 //! Writing the log: one sync for all that waits, then everybody is told and what waited for the
 //! disk goes on.
+//!
+//! One writes at a time, but anybody may: a client that would only wait for its own sync, a
+//! worker that has nothing else to do. That saves waking a thread and being woken by it, which
+//! takes as long as a fast disk. A thread of its own sees to what nobody else does.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use super::commits::Due;
 use super::compaction::{Added, Compaction};
 use super::inner::Inner;
 use super::lock_order::assert_no_locks_held;
 use super::metrics::micros;
-use super::shell::{LogBuffer, Shell};
+use super::shell::{LogBuffer, Shell, Writer};
 use super::sync::MutexGuard;
 use super::worker_pool::Task;
 use crate::store::Store;
 use crate::vocabulary::{Error, JobId};
 
-/// Who writes the log; one per master.
+/// How often a client lets others go first: some tens of microseconds where there are none.
+const YIELDS: u32 = 100;
+
+/// What it takes to write the log; one per master, in one pair of hands at a time.
 pub(super) struct LogWriter {
     store: Box<dyn Store>,
     compaction: Compaction,
@@ -27,36 +36,29 @@ struct Batch {
     added: Added,
 }
 
+/// Who is yet to hear of what.
+#[derive(Default)]
+pub(super) struct News {
+    due: Vec<Due>,
+    changed: Vec<JobId>,
+}
+
+impl News {
+    fn is_empty(&self) -> bool {
+        self.due.is_empty() && self.changed.is_empty()
+    }
+}
+
 impl LogWriter {
     pub(super) fn new(store: Box<dyn Store>, compaction: Compaction) -> Self {
         Self { store, compaction }
     }
 
-    /// Writes what is appended until the log is closed and empty, or cannot be written.
-    pub(super) fn run(mut self, inner: &Arc<Inner>) {
-        while let Some(batch) = self.take(self.wait(inner)) {
-            if !self.write(inner, &batch) {
-                return;
-            }
-        }
+    fn has_work(&self, log: &LogBuffer) -> bool {
+        !log.transactions.is_empty() || self.compaction.is_due(self.store.bytes())
     }
 
-    /// Writes what has gathered, waiting for nothing but the disk. Whether there was something,
-    /// and it could be written.
-    pub(super) fn step(&mut self, inner: &Arc<Inner>) -> bool {
-        self.take(inner.shell()).is_some_and(|batch| self.write(inner, &batch))
-    }
-
-    /// Returns when there is something to do, or the log is closed.
-    fn wait<'a>(&self, inner: &'a Inner) -> MutexGuard<'a, Shell> {
-        let (mut shell, bytes) = (inner.shell(), self.store.bytes());
-        while shell.log.transactions.is_empty() && !shell.closed && !self.compaction.is_due(bytes) {
-            shell = inner.appended.wait(shell);
-        }
-        shell
-    }
-
-    fn take(&mut self, mut shell: MutexGuard<'_, Shell>) -> Option<Batch> {
+    fn take(&mut self, shell: &mut Shell) -> Option<Batch> {
         let mut log = std::mem::take(&mut shell.log);
         let mut added = Added::default();
         if !shell.closed {
@@ -68,28 +70,148 @@ impl LogWriter {
         (!log.transactions.is_empty()).then_some(Batch { log, position: shell.position, added })
     }
 
-    /// Whether it could be written.
-    fn write(&mut self, inner: &Arc<Inner>, batch: &Batch) -> bool {
+    fn write(&mut self, batch: &Batch) -> Result<(), Error> {
         assert_no_locks_held("while the log is written");
-        let Batch { log, position, added } = batch;
-        let began = inner.now();
-        if let Err(error) = self.compaction.write(&mut *self.store, &log.transactions, *added) {
-            fail(inner, &error);
-            return false;
+        self.compaction.write(&mut *self.store, &batch.log.transactions, batch.added)
+    }
+}
+
+/// The thread that writes what nobody else does, until the log is closed and empty.
+pub(super) fn run(inner: &Arc<Inner>) {
+    loop {
+        let mut shell = wait(inner);
+        let news = std::mem::take(&mut shell.news);
+        if !news.is_empty() {
+            drop(shell);
+            inner.tell(news);
+            continue;
         }
-        inner.metrics.sync.add(micros(inner.now().since(began)));
-        inner.metrics.batch.add(log.transactions.len() as u64);
-        inner.end_reservations(&log.changed);
-        let due = inner.shell().is_durable(*position);
-        due.into_iter().for_each(|task| inner.send(task));
-        inner.commits.advance(*position);
-        inner.watch.notify(&log.changed);
-        self.compaction.after_write(&mut *self.store, *added);
-        true
+        let Some((writer, batch)) = inner.begin(&mut shell) else {
+            let writer = std::mem::replace(&mut shell.writer, Writer::Gone);
+            drop(shell);
+            return drop(writer);
+        };
+        drop(shell);
+        let (tasks, news) = inner.write(writer, batch);
+        inner.tasks.add(tasks);
+        inner.tell(news);
+    }
+}
+
+/// Returns when there is something to do for the thread, or nothing any more.
+fn wait(inner: &Inner) -> MutexGuard<'_, Shell> {
+    let mut shell = inner.shell();
+    loop {
+        let over = match &shell.writer {
+            Writer::Idle(writer) => shell.closed || writer.has_work(&shell.log),
+            Writer::Busy => false,
+            Writer::Gone => true,
+        };
+        if over || !shell.news.is_empty() {
+            return shell;
+        }
+        shell = inner.appended.wait(shell);
     }
 }
 
 impl Inner {
+    /// Writes what has gathered up to `position`, unless somebody else is writing. For a client
+    /// that waits for it.
+    ///
+    /// It calls nobody back: who it calls might want a lock that this client holds.
+    pub(super) fn write_for_client(self: &Arc<Self>, position: u64) {
+        // Before it takes the means to write into its hands, which others would miss.
+        assert_no_locks_held("while a place of the log is waited for");
+        let mut shell = self.shell();
+        let begun = if shell.lacks(position) { self.begin(&mut shell) } else { None };
+        drop(shell);
+        let Some((writer, batch)) = begun else { return };
+        let (tasks, news) = self.write(writer, batch);
+        self.tasks.add(tasks);
+        let nobody_listens = news.due.is_empty() && self.watch.is_empty();
+        if !nobody_listens && !news.is_empty() {
+            self.shell().news.add(news);
+            self.appended.notify_one();
+        }
+    }
+
+    /// Gives the worker that has been given a client's job a moment to start it and to write both.
+    ///
+    /// That moment is about what it takes to wake a thread. Longer, the client writes its
+    /// submission itself: the worker may be in code that takes as long as it likes.
+    pub(super) fn give_way(&self) {
+        let waits = |_: &u32| !self.writing.load(Ordering::Relaxed);
+        (0..YIELDS).take_while(waits).for_each(|_| std::thread::yield_now());
+    }
+
+    /// Writes what has gathered, unless somebody else is writing. Whether there was something,
+    /// and it could be written, and a task that goes on now. For a worker with nothing to do.
+    pub(super) fn write_for_worker(self: &Arc<Self>) -> (bool, Option<Task>) {
+        let mut shell = self.shell();
+        let begun = self.begin(&mut shell);
+        drop(shell);
+        let Some((writer, batch)) = begun else { return (false, None) };
+        let (tasks, news) = self.write(writer, batch);
+        let task = self.tasks.add_and_take(tasks);
+        self.tell(news);
+        (self.commits.failure().is_none(), task)
+    }
+
+    /// Has the log writer's thread look, where something waits to be written and nobody has seen
+    /// to it. To be called before anything that may take long.
+    pub(super) fn see_to_the_log(&self) {
+        if self.unattended.load(Ordering::Relaxed) && self.unattended.swap(false, Ordering::Relaxed)
+        {
+            self.appended.notify_one();
+        }
+    }
+
+    /// Tells those who listen. They are strangers: no lock is held.
+    pub(super) fn tell(&self, news: News) {
+        news.due.into_iter().for_each(Due::call);
+        self.watch.notify(&news.changed);
+    }
+
+    fn begin(&self, shell: &mut Shell) -> Option<(Box<LogWriter>, Batch)> {
+        match std::mem::replace(&mut shell.writer, Writer::Busy) {
+            Writer::Idle(mut writer) => {
+                self.unattended.store(false, Ordering::Relaxed);
+                if let Some(batch) = writer.take(shell) {
+                    self.writing.store(true, Ordering::Relaxed);
+                    return Some((writer, batch));
+                }
+                shell.writer = Writer::Idle(writer);
+            }
+            other => shell.writer = other,
+        }
+        None
+    }
+
+    /// Writes; gives what goes on now, and who is to be told of it.
+    fn write(self: &Arc<Self>, mut writer: Box<LogWriter>, batch: Batch) -> (Vec<Task>, News) {
+        let began = self.now();
+        if let Err(error) = writer.write(&batch) {
+            drop(writer);
+            self.log_failed(&error);
+            return Default::default();
+        }
+        let Batch { log, position, added } = batch;
+        self.metrics.sync.add(micros(self.now().since(began)));
+        self.metrics.batch.add(log.transactions.len() as u64);
+        self.end_reservations(&log.changed);
+        let mut shell = self.shell();
+        let tasks = shell.is_durable(position);
+        let writer = self.put_back(&mut shell, writer, added);
+        drop(shell);
+        let due = self.commits.reach(position);
+        if let Some(mut writer) = writer {
+            writer.compaction.after_write(&mut *writer.store, added);
+            _ = self.put_back(&mut self.shell(), writer, Added::default());
+        }
+        let due = if due.is_empty() { Vec::new() } else { vec![due] };
+        (tasks, News { due, changed: log.changed })
+    }
+
     /// Gives back what jobs have reserved in the configuration that have come to their end. What
     /// they wrote down instead has been written by then; whoever hears of the end finds it free.
     fn end_reservations(&self, changed: &[JobId]) {
@@ -104,18 +226,48 @@ impl Inner {
         drop(shell);
         self.config.release_all(&ended);
     }
+
+    /// Lets others write, unless a copy of the queue has just become whole: what it makes
+    /// superfluous is removed first.
+    fn put_back(
+        &self,
+        shell: &mut Shell,
+        writer: Box<LogWriter>,
+        added: Added,
+    ) -> Option<Box<LogWriter>> {
+        if added.ends() {
+            return Some(writer);
+        }
+        let more = shell.closed || writer.has_work(&shell.log);
+        shell.writer = Writer::Idle(writer);
+        self.writing.store(false, Ordering::Relaxed);
+        if more {
+            self.appended.notify_one();
+        }
+        None
+    }
+
+    /// A write that failed is never tried again over what may be half a record: everything
+    /// stops. What executes may end, in memory; nobody is told of it. What waited for the disk is
+    /// put back.
+    fn log_failed(self: &Arc<Self>, error: &Error) {
+        tracing::error!(%error, "the log cannot be written; no more opcodes are started");
+        let mut shell = self.shell();
+        shell.stopping = true;
+        shell.closed = true;
+        shell.writer = Writer::Gone;
+        let waiting = shell.nothing_more_is_durable();
+        drop(shell);
+        self.appended.notify_one();
+        self.commits.fail(&error.to_string());
+        waiting.iter().for_each(|task| _ = self.let_go(task.job()));
+        self.watch.notify_all();
+    }
 }
 
-/// A write that failed is never tried again over what may be half a record: everything stops.
-/// What executes may end, in memory; nobody is told of it. What waited for the disk is put back.
-fn fail(inner: &Arc<Inner>, error: &Error) {
-    tracing::error!(%error, "the log cannot be written; no more opcodes are started");
-    let mut shell = inner.shell();
-    shell.stopping = true;
-    shell.closed = true;
-    let waiting = shell.nothing_more_is_durable();
-    drop(shell);
-    inner.commits.fail(&error.to_string());
-    waiting.iter().filter_map(Task::job).for_each(|id| _ = inner.let_go(id));
-    inner.watch.notify_all();
+impl News {
+    fn add(&mut self, more: Self) {
+        self.due.extend(more.due);
+        self.changed.extend(more.changed);
+    }
 }

@@ -1,7 +1,9 @@
 //! The master: the durable queue, the locks and the workers behind one handle.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
@@ -11,7 +13,6 @@ use super::inner::Inner;
 use super::lock_order::{LockClass, assert_no_locks_held};
 use super::sync::Mutex;
 use super::view::{Answer, CancelAnswer, JobView};
-use super::worker_pool::Task;
 use crate::engine::queue::{Bounds, Cancelled, Refusal};
 use crate::store::MAX_TRANSACTION_BYTES;
 use crate::vocabulary::{
@@ -118,6 +119,15 @@ pub(super) struct Threads {
     pub(super) alarm: JoinHandle<()>,
 }
 
+/// Who has a submission written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attends {
+    /// The client, which waits for it.
+    Client,
+    /// The worker that is given a job of it, if one is.
+    Worker,
+}
+
 impl Master {
     /// Starts building a master on that state directory, which is created if need be.
     pub fn builder(state_dir: impl AsRef<std::path::Path>) -> MasterBuilder {
@@ -148,7 +158,11 @@ impl Master {
     ///
     /// As [`begin_submit`](Self::begin_submit); `Stopped` also where the disk fails meanwhile.
     pub fn submit(&self, jobs: Vec<NewJob>) -> Result<Vec<JobId>, Error> {
-        let answer = self.begin_submit(jobs, None)?;
+        let terms = Terms { origin: None, key: None, although_drained: false };
+        let (answer, handed_out) = self.take_in(jobs, terms, Attends::Client)?;
+        if handed_out {
+            self.inner.give_way();
+        }
         self.wait_durable(answer.position)?;
         Ok(answer.value)
     }
@@ -176,7 +190,7 @@ impl Master {
         jobs: Vec<NewJob>,
         origin: Option<String>,
     ) -> Result<Answer<Vec<JobId>>, Error> {
-        self.take_in(jobs, Terms { origin, key: None, although_drained: false })
+        self.begin(jobs, Terms { origin, key: None, although_drained: false })
     }
 
     /// As [`begin_submit`](Self::begin_submit), also where the queue is drained.
@@ -189,7 +203,7 @@ impl Master {
         jobs: Vec<NewJob>,
         origin: Option<String>,
     ) -> Result<Answer<Vec<JobId>>, Error> {
-        self.take_in(jobs, Terms { origin, key: None, although_drained: true })
+        self.begin(jobs, Terms { origin, key: None, although_drained: true })
     }
 
     /// As [`submit`](Self::submit), once: where jobs were submitted under that key before, also
@@ -228,12 +242,27 @@ impl Master {
         drop(shell);
         match known {
             Some(value) => Ok(Answer { value, position }),
-            None => self.take_in(jobs, Terms { origin, key: Some(key), although_drained: false }),
+            None => self.begin(jobs, Terms { origin, key: Some(key), although_drained: false }),
         }
     }
 
-    fn take_in(&self, jobs: Vec<NewJob>, terms: Terms<'_>) -> Result<Answer<Vec<JobId>>, Error> {
-        let taken_in = self.take_in_checked(jobs, terms);
+    fn begin(&self, jobs: Vec<NewJob>, terms: Terms<'_>) -> Result<Answer<Vec<JobId>>, Error> {
+        let (answer, handed_out) = self.take_in(jobs, terms, Attends::Worker)?;
+        if !handed_out {
+            self.inner.see_to_the_log();
+        }
+        Ok(answer)
+    }
+
+    /// Takes jobs in; says whether a worker was given something to do. Unless the client has the
+    /// submission written, that worker sees to the log before it does anything that may take long.
+    fn take_in(
+        &self,
+        jobs: Vec<NewJob>,
+        terms: Terms<'_>,
+        attends: Attends,
+    ) -> Result<(Answer<Vec<JobId>>, bool), Error> {
+        let taken_in = self.take_in_checked(jobs, terms, attends);
         if taken_in.is_err() {
             self.inner.metrics.refused();
         }
@@ -244,7 +273,8 @@ impl Master {
         &self,
         jobs: Vec<NewJob>,
         terms: Terms<'_>,
-    ) -> Result<Answer<Vec<JobId>>, Error> {
+        attends: Attends,
+    ) -> Result<(Answer<Vec<JobId>>, bool), Error> {
         let Terms { origin, key, although_drained } = terms;
         self.check_opcodes(&jobs)?;
         let (mut shell, recalled) = self.shell_with_ends(&jobs)?;
@@ -262,18 +292,20 @@ impl Master {
             None => queue.submit_recalling(jobs, &recalled, origin, &bounds, now),
         };
         let (value, records) = submitted?;
-        let mut position = shell.append(records);
+        let mut position = self.inner.append_unattended(&mut shell, records);
+        if attends == Attends::Client {
+            self.inner.unattended.store(false, Ordering::Relaxed);
+        }
         let rejects = shell.queue.has_rejected();
         drop(shell);
         if rejects {
             position = self.inner.end_rejected();
         }
         self.inner.metrics.submitted(value.len());
-        // A worker is woken before the log writer: a job that can start at once then has its
-        // start in the same sync as its submission.
-        self.inner.schedule();
-        self.inner.appended.notify_one();
-        Ok(Answer { value, position })
+        // A worker that has nothing else to do writes the log when it has started the job: a job
+        // that can start at once has its start in the same sync as its submission.
+        let handed_out = self.inner.schedule();
+        Ok((Answer { value, position }, handed_out))
     }
 
     /// Refuses new jobs from now on, also after a restart, or takes them again. Jobs that are
@@ -324,6 +356,7 @@ impl Master {
     ///
     /// `Stopped` where it never will be.
     pub fn wait_durable(&self, position: u64) -> Result<(), Error> {
+        self.inner.write_for_client(position);
         self.inner.commits.wait(position)
     }
 
@@ -357,7 +390,8 @@ impl Master {
     #[must_use]
     pub fn jobs(&self) -> Answer<Vec<JobView>> {
         let shell = self.inner.shell();
-        let view = |job| JobView::of(&shell.queue, job, &self.inner.registry);
+        let registry = &self.inner.registry;
+        let view = |job: Cow<'_, Job>| JobView::of(&shell.queue, &job, registry);
         let value = shell.queue.jobs().map(view).collect();
         Answer { value, position: shell.position }
     }
@@ -367,7 +401,8 @@ impl Master {
     pub fn jobs_where(&self, choose: impl Fn(&Job) -> bool) -> Answer<Vec<JobView>> {
         let shell = self.inner.shell();
         let chosen = shell.queue.jobs().filter(|job| choose(job));
-        let view = |job| JobView::of(&shell.queue, job, &self.inner.registry);
+        let registry = &self.inner.registry;
+        let view = |job: Cow<'_, Job>| JobView::of(&shell.queue, &job, registry);
         let value = chosen.map(view).collect();
         Answer { value, position: shell.position }
     }
@@ -406,16 +441,15 @@ impl Master {
     ///
     /// `NotFound` where there is no such job, `Stopped` where the master stops before.
     pub fn wait(&self, id: JobId) -> Result<JobView, Error> {
+        if let Some(end) = self.end_of(id) {
+            return self.last_word(id, end);
+        }
         loop {
             let (sender, changed) = mpsc::channel();
             let registration = self.on_change(id, move || _ = sender.send(()));
-            let Some(answer) = self.job(id) else {
+            if let Some(end) = self.end_of(id) {
                 self.forget(id, registration);
-                return self.last_word_from_archive(id);
-            };
-            if answer.value.status.is_final() || self.is_closed() {
-                self.forget(id, registration);
-                return self.last_word(answer);
+                return self.last_word(id, end);
             }
             assert_no_locks_held("while a client waits for a job");
             // An error means that the registration was dropped: look again all the same.
@@ -423,16 +457,25 @@ impl Master {
         }
     }
 
-    fn last_word(&self, answer: Answer<JobView>) -> Result<JobView, Error> {
+    /// A job for which there is nothing more to wait, because it or the master has ended; nothing
+    /// of it where it is not in the queue.
+    fn end_of(&self, id: JobId) -> Option<Option<Answer<JobView>>> {
+        let shell = self.inner.shell();
+        let Some(job) = shell.queue.get(id) else { return Some(None) };
+        let registry = &self.inner.registry;
+        let over = job.status().is_final() || shell.closed;
+        let answer =
+            || Answer { value: JobView::of(&shell.queue, job, registry), position: shell.position };
+        over.then(|| Some(answer()))
+    }
+
+    fn last_word(&self, id: JobId, end: Option<Answer<JobView>>) -> Result<JobView, Error> {
+        let Some(answer) = end else { return self.last_word_from_archive(id) };
         if !answer.value.status.is_final() {
             return Err(self.stopped());
         }
         self.wait_durable(answer.position)?;
         Ok(answer.value)
-    }
-
-    fn is_closed(&self) -> bool {
-        self.inner.shell().closed
     }
 
     /// Cancels a job: at once where it is queued or waits for locks, else as soon as the opcode
@@ -511,11 +554,6 @@ impl Inner {
                 CancelAnswer::Informed
             }
         }
-    }
-
-    /// Ends all workers: each takes one of these.
-    pub(super) fn end_workers(&self) {
-        (0..self.workers.all()).for_each(|_| _ = self.tasks.send(Task::End));
     }
 }
 

@@ -19,6 +19,7 @@ use super::logical_unit::LogicalUnit;
 use super::shell::{Shell, WhenDurable};
 use super::sync::MutexGuard;
 use super::worker_pool::Task;
+use super::workers::Workers;
 use crate::engine::queue::Start;
 use crate::vocabulary::{
     CrashPolicy, Job, JobId, OpCode, OpError, OpState, Priority, Retries, Timestamp, UndoState,
@@ -64,6 +65,17 @@ pub(super) struct Attempt {
     pub(super) keeps_locks: bool,
 }
 
+/// Where a job stands after one of its opcodes has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Finished {
+    /// It has ended, and is in the processor's hands no more.
+    Over,
+    /// What that opcode did is to be taken back next.
+    ToUndo(usize),
+    /// It has more opcodes.
+    GoesOn,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     Execute,
@@ -82,7 +94,6 @@ impl Inner {
             }
             Task::Execute(active) => self.execute(active),
             Task::Undo(active) => self.undo(active),
-            Task::End => None,
         }
     }
 
@@ -181,7 +192,7 @@ impl Inner {
             return self.let_go(id);
         };
         active.token = token;
-        let position = self.append(&mut shell, records);
+        let position = self.append_unattended(&mut shell, records);
         // What has an undo is not forgotten: it may be due although nothing is repeated. And the
         // first start is on disk before it executes, whatever it is: from then on a crash takes
         // back one fencing token at most, which the next life leaves out.
@@ -231,12 +242,12 @@ impl Inner {
                 if ended.is_interrupted(&active.attempt.cancel) {
                     return self.let_go(id);
                 }
-                self.finish(&active.attempt, ended);
+                let finished = self.finish(&active.attempt, ended);
                 // Where it gave up locks before its end, its undo takes all of them again.
-                if begun && !loosened && self.is_undo_due(id, active.attempt.op) {
+                if begun && !loosened && finished == Finished::ToUndo(active.attempt.op) {
                     return self.undo_when_known(active);
                 }
-                self.let_go(id)
+                self.let_go_finished(id, finished)
             }
         }
     }
@@ -246,10 +257,6 @@ impl Inner {
         let (opcode, token) = (active.opcode.clone(), active.token);
         let cancel = active.attempt.cancel.clone();
         Context::new(self, Subject { job, op, opcode, token, cancel, keeps_locks, tried })
-    }
-
-    fn is_undo_due(&self, id: JobId, op: usize) -> bool {
-        self.shell().queue.get(id).and_then(Job::to_undo) == Some(op)
     }
 
     /// Takes back what an opcode did, under its locks, once the log says that it has to be.
@@ -286,7 +293,7 @@ impl Inner {
         let error = error.map(|error| error.at_most(self.limits.result_bytes));
         let mut shell = self.shell();
         let records = shell.queue.undone(id, error, self.now());
-        self.append(&mut shell, records);
+        self.append_unattended(&mut shell, records);
     }
 
     /// The end of every way through the processor: the locks first (the end of the opcode is in
@@ -305,11 +312,19 @@ impl Inner {
         self.free_worker()
     }
 
+    /// As [`let_go`](Self::let_go); there is less to do where the job has ended.
+    pub(super) fn let_go_finished(self: &Arc<Self>, id: JobId, finished: Finished) -> Option<Task> {
+        if finished != Finished::Over {
+            return self.let_go(id);
+        }
+        self.release_of_job(id);
+        self.free_worker()
+    }
+
     /// The worker is free for others. Gives what it goes on with itself, if anything.
     pub(super) fn free_worker(self: &Arc<Self>) -> Option<Task> {
-        self.workers.set_free();
-        self.schedule();
-        None
+        let tasks = self.hand_out(Workers::set_free_and_hand_out);
+        self.tasks.add_and_take(tasks)
     }
 }
 

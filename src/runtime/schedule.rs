@@ -5,63 +5,77 @@ use std::sync::Arc;
 use super::inner::Inner;
 use super::shell::Shell;
 use super::worker_pool::Task;
+use super::workers::{Give, Workers};
 use crate::engine::queue::Next;
 use crate::vocabulary::{JobId, Timestamp};
 
 impl Inner {
     /// Gives every free worker something to do, if there is something. To be called whenever a
-    /// worker, a lock or a job has become free.
-    pub(super) fn schedule(self: &Arc<Self>) {
-        self.serve_clients();
-        self.workers.hand_out(|free| self.give(free));
-        // Who waits for the last opcode to end hears of it when its worker is free, too: the
-        // end itself can be on disk, and told, before that.
-        let mut shell = self.shell();
-        self.set_alarm(&mut shell);
-        let stopping = shell.stopping;
-        drop(shell);
-        if stopping {
-            self.watch.notify_all();
+    /// lock or a job has become free. Says whether it gave some worker something.
+    pub(super) fn schedule(self: &Arc<Self>) -> bool {
+        let tasks = self.hand_out(Workers::hand_out);
+        let any = !tasks.is_empty();
+        if any {
+            self.tasks.add(tasks);
         }
+        any
     }
 
-    /// Gives so many workers something to do, in the order in which it is due: jobs whose locks
-    /// have become free, and ready ones. How many it was enough for.
-    fn give(&self, workers: usize) -> usize {
-        if !self.shell().is_open() {
-            return 0;
+    /// What free workers are to do, if there is something.
+    pub(super) fn hand_out(self: &Arc<Self>, hand_out: fn(&Workers, &mut Give<'_>)) -> Vec<Task> {
+        self.serve_clients();
+        let (mut tasks, mut stopping) = (Vec::new(), None);
+        hand_out(&self.workers, &mut |free| {
+            let before = tasks.len();
+            stopping = Some(self.give(free, &mut tasks));
+            tasks.len() - before
+        });
+        // Who waits for the last opcode to end hears of it when its worker is free, too: the
+        // end itself can be on disk, and told, before that.
+        if stopping.unwrap_or_else(|| self.look_up(&mut self.shell())) {
+            self.watch.notify_all();
         }
-        let (mut free, mut due) = (workers, self.next_due());
+        tasks
+    }
+
+    /// Sets the alarm where something has come up; whether the master is stopping.
+    fn look_up(&self, shell: &mut Shell) -> bool {
+        self.set_alarm(shell);
+        shell.stopping
+    }
+
+    /// Finds something to do for so many workers, in the order in which it is due: jobs whose
+    /// locks have become free, and ready ones. Whether the master is stopping.
+    fn give(&self, workers: usize, tasks: &mut Vec<Task>) -> bool {
+        let mut shell = self.shell();
+        let stopping = self.look_up(&mut shell);
+        let (open, mut due) = (shell.is_open(), self.due(&shell));
+        drop(shell);
+        let most = tasks.len() + if open { workers } else { 0 };
         loop {
-            free -= self.grant(free, due);
-            if free == 0 || due.is_none() {
-                return workers - free;
+            self.grant(most, due, tasks);
+            if tasks.len() == most || due.is_none() {
+                return stopping;
             }
             let (task, next) = self.take_next();
-            free -= usize::from(task.is_some());
-            task.into_iter().for_each(|task| self.send(task));
+            tasks.extend(task);
             due = next;
         }
     }
 
     /// When the next ready job is due; nothing where there is none.
-    fn next_due(&self) -> Option<Timestamp> {
-        self.due(&self.shell())
-    }
-
     fn due(&self, shell: &Shell) -> Option<Timestamp> {
         let (priority, since) = shell.queue.peek_next().filter(|_| shell.is_open())?;
         Some(self.policy.due(since, priority))
     }
 
     /// Lets jobs go on that wait for locks which are free now, as long as they are due before
-    /// the next ready job. How many.
-    fn grant(&self, want: usize, before: Option<Timestamp>) -> usize {
-        if want == 0 {
-            return 0;
+    /// the next ready job, and there are not `most` tasks.
+    fn grant(&self, most: usize, before: Option<Timestamp>, tasks: &mut Vec<Task>) {
+        if tasks.len() < most {
+            tasks.extend(self.fenced.all_granted().take(most - tasks.len()).map(Task::GoOn));
+            self.grant_jobs(most, before, tasks);
         }
-        let fenced = self.send_granted(want);
-        fenced + self.grant_jobs(want - fenced, before)
     }
 
     /// Takes the next ready job up, and says when the one after it is due.
@@ -91,14 +105,7 @@ impl Inner {
     fn release_of_ended(&self, ended: &[JobId]) {
         if !ended.is_empty() {
             ended.iter().for_each(|id| self.release_if_ended(*id));
-            self.workers.hand_out(|_| 0);
+            self.workers.hand_out(&mut |_| 0);
         }
-    }
-
-    /// Has a worker carry out a task.
-    pub(super) fn send(&self, task: Task) {
-        // The receivers live as long as the workers, which end after the last task.
-        let sent = self.tasks.send(task);
-        debug_assert!(sent.is_ok(), "workers outlive tasks");
     }
 }

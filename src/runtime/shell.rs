@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::cancel::CancelToken;
+use super::log_writer::{LogWriter, News};
 use super::worker_pool::Task;
 use crate::engine::queue::Queue;
 use crate::vocabulary::{JobId, Record, Timestamp};
@@ -24,10 +25,23 @@ pub(super) enum WhenDurable {
     Never,
 }
 
+/// Where the means to write the log are.
+pub(super) enum Writer {
+    /// Here: whoever wants to write takes them.
+    Idle(Box<LogWriter>),
+    /// With somebody who writes.
+    Busy,
+    /// Nobody writes any more.
+    Gone,
+}
+
 /// The state behind the queue lock.
 pub(super) struct Shell {
     pub(super) queue: Queue,
     pub(super) log: LogBuffer,
+    pub(super) writer: Writer,
+    /// What the log writer's thread has to tell for those who write in its place.
+    pub(super) news: News,
     /// The place in the log of the last transaction appended.
     pub(super) position: u64,
     /// The place up to which the log is on disk.
@@ -53,9 +67,11 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    pub(super) fn new(queue: Queue) -> Self {
+    pub(super) fn new(queue: Queue, writer: LogWriter) -> Self {
         Self {
             queue,
+            writer: Writer::Idle(Box::new(writer)),
+            news: News::default(),
             log: LogBuffer::default(),
             position: 0,
             durable: 0,
@@ -69,6 +85,11 @@ impl Shell {
             interrupted: false,
             closed: false,
         }
+    }
+
+    /// Whether somebody who waits for that place still has to, and it will come.
+    pub(super) fn lacks(&self, position: u64) -> bool {
+        self.durable < position && !self.failed
     }
 
     /// Whether jobs may be taken up.

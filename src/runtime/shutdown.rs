@@ -88,7 +88,7 @@ impl Master {
         let Some(Threads { workers, log_writer, alarm }) = self.threads.lock().take() else {
             return;
         };
-        self.inner.end_workers();
+        self.inner.tasks.close();
         self.inner.alarm.end();
         // A thread that panicked has been reported by its panic; there is nothing to add.
         workers.into_iter().for_each(|worker| _ = worker.join());

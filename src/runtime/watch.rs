@@ -42,6 +42,12 @@ impl Watch {
         self.state.lock().of_any.push(notify);
     }
 
+    /// Whether nobody wants to hear of anything.
+    pub(super) fn is_empty(&self) -> bool {
+        let state = self.state.lock();
+        state.of_any.is_empty() && state.of_job.is_empty()
+    }
+
     /// Takes a registration back.
     pub(super) fn forget(&self, id: JobId, registration: u64) {
         let mut state = self.state.lock();

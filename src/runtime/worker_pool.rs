@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use super::inner::Inner;
 use super::processor::Active;
 use crate::vocabulary::{Error, JobId};
@@ -20,24 +18,16 @@ pub(super) enum Task {
     Execute(Box<Active>),
     /// All that is to be taken back is on disk: undo.
     Undo(Box<Active>),
-    /// End.
-    End,
 }
 
 impl Task {
     /// The job it belongs to.
-    pub(super) fn job(&self) -> Option<JobId> {
+    pub(super) fn job(&self) -> JobId {
         match self {
-            Self::TakeUp(job) => Some(*job),
-            Self::GoOn(active) | Self::Execute(active) | Self::Undo(active) => Some(active.job()),
-            Self::End => None,
+            Self::TakeUp(job) => *job,
+            Self::GoOn(active) | Self::Execute(active) | Self::Undo(active) => active.job(),
         }
     }
-}
-
-/// The channel that tasks go through.
-pub(super) fn channel() -> (Sender<Task>, Receiver<Task>) {
-    unbounded()
 }
 
 /// Starts the workers.
@@ -45,26 +35,36 @@ pub(super) fn channel() -> (Sender<Task>, Receiver<Task>) {
 /// # Errors
 ///
 /// `Io` where the system has no thread left.
-pub(super) fn start(
-    inner: &Arc<Inner>,
-    tasks: &Receiver<Task>,
-) -> Result<Vec<JoinHandle<()>>, Error> {
+pub(super) fn start(inner: &Arc<Inner>) -> Result<Vec<JoinHandle<()>>, Error> {
     (0..inner.workers.all())
         .map(|number| {
-            let (inner, tasks) = (Arc::clone(inner), tasks.clone());
-            named(&format!("worker {number}"), move || work(&inner, &tasks))
+            let inner = Arc::clone(inner);
+            named(&format!("worker {number}"), move || work(&inner))
         })
         .collect()
 }
 
-fn work(inner: &Arc<Inner>, tasks: &Receiver<Task>) {
-    for task in tasks {
-        if matches!(task, Task::End) {
-            return;
-        }
+fn work(inner: &Arc<Inner>) {
+    while let Some(task) = next(inner) {
         let mut next = Some(task);
         while let Some(task) = next {
+            inner.see_to_the_log();
             next = inner.carry(task);
+        }
+    }
+}
+
+/// What to do next. Whoever finds nothing writes the log before it sleeps, if nobody does: what
+/// waits for the disk is what there will be to do.
+fn next(inner: &Arc<Inner>) -> Option<Task> {
+    loop {
+        if let Some(task) = inner.tasks.try_take() {
+            return Some(task);
+        }
+        match inner.write_for_worker() {
+            (_, Some(task)) => return Some(task),
+            (true, None) => {}
+            (false, None) => return inner.tasks.take(),
         }
     }
 }

@@ -22,6 +22,9 @@ struct State {
     turn: Turn,
 }
 
+/// Gives so many workers something to do; how many it was enough for.
+pub type Give<'a> = dyn FnMut(usize) -> usize + 'a;
+
 /// The workers of a master, as numbers.
 ///
 /// The promise: once all calls of [`hand_out`](Self::hand_out) have returned, there is no free
@@ -66,40 +69,39 @@ impl Workers {
     /// Only one thread at a time hands out work; whoever comes meanwhile makes it look again, and
     /// returns. So nothing is overlooked that came between finding nothing and giving the workers
     /// back.
-    pub fn hand_out(&self, mut give: impl FnMut(usize) -> usize) {
-        if !self.begin() {
+    pub fn hand_out(&self, give: &mut Give<'_>) {
+        self.begin(self.state.lock(), give);
+    }
+
+    /// [`set_free`](Self::set_free), and then [`hand_out`](Self::hand_out).
+    pub fn set_free_and_hand_out(&self, give: &mut Give<'_>) {
+        let mut state = self.state.lock();
+        self.give_back(&mut state, 1);
+        self.begin(state, give);
+    }
+
+    fn begin<'a>(&'a self, mut state: MutexGuard<'a, State>, give: &mut Give<'_>) {
+        if state.turn != Turn::Nobody {
+            state.turn = Turn::SomebodyLooksAgain;
             return;
         }
+        state.turn = Turn::Somebody;
         loop {
-            let free = self.claim();
+            let free = std::mem::take(&mut state.free);
+            drop(state);
             let busy = if free == 0 { 0 } else { give(free) };
-            if self.end(free.saturating_sub(busy)) {
+            state = self.state.lock();
+            if self.end(&mut state, free.saturating_sub(busy)) {
                 return;
             }
         }
     }
 
-    fn begin(&self) -> bool {
-        let mut state = self.state.lock();
-        let mine = state.turn == Turn::Nobody;
-        state.turn = if mine { Turn::Somebody } else { Turn::SomebodyLooksAgain };
-        mine
-    }
-
-    fn claim(&self) -> usize {
-        let mut state = self.state.lock();
-        state.turn = Turn::Somebody;
-        std::mem::take(&mut state.free)
-    }
-
-    /// Whether that is all.
-    fn end(&self, unused: usize) -> bool {
-        let mut state = self.state.lock();
-        self.give_back(&mut state, unused);
+    /// Whether that is all; else the turn goes on.
+    fn end(&self, state: &mut State, unused: usize) -> bool {
+        self.give_back(state, unused);
         let over = state.turn == Turn::Somebody;
-        if over {
-            state.turn = Turn::Nobody;
-        }
+        state.turn = if over { Turn::Nobody } else { Turn::Somebody };
         over
     }
 
@@ -140,16 +142,16 @@ mod tests {
     fn who_comes_while_work_is_handed_out_makes_it_look_again() {
         let workers = Workers::new(2);
         let mut told = Vec::new();
-        workers.hand_out(|free| {
+        workers.hand_out(&mut |free| {
             told.push(free);
             if told.len() == 1 {
-                workers.hand_out(|_| unreachable!("one at a time"));
+                workers.hand_out(&mut |_| unreachable!("one at a time"));
             }
             1
         });
         assert_eq!(told, [2, 1]);
         assert_eq!(workers.busy(), 2);
-        workers.hand_out(|_| unreachable!("nobody is free"));
+        workers.hand_out(&mut |_| unreachable!("nobody is free"));
         workers.set_free();
         assert_eq!(workers.wait_until_all_are_free(Some(Instant::now())), 1);
         workers.set_free();

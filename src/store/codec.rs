@@ -59,5 +59,6 @@ fn decode_one(payload: &[u8]) -> Result<(Vec<Record>, usize), DecodeError> {
 
 fn bounded<const BYTES: usize>(payload: &[u8]) -> Result<(Vec<Record>, usize), DecodeError> {
     let encoding: Configuration<LittleEndian, Varint, Limit<BYTES>> = ENCODING.with_limit();
-    bincode::serde::decode_from_slice(payload, encoding)
+    // Borrowing: what is made of a text need not go through a text of its own.
+    bincode::serde::borrow_decode_from_slice(payload, encoding)
 }

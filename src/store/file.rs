@@ -8,6 +8,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, StatxFlags, statx};
+use rustix::io::Errno;
+
 use crate::vocabulary::Error;
 
 /// The permissions of every file in a state directory.
@@ -127,9 +130,22 @@ impl LogFile for File {
     fn sync_data(&mut self) -> io::Result<()> {
         File::sync_data(self)?;
         // A file without a name is gone when it is closed, however well it is synced.
-        match self.metadata()?.nlink() {
+        match names(self)? {
             0 => Err(io::Error::other("somebody has deleted the file that is written")),
             _ => Ok(()),
         }
+    }
+}
+
+/// How many names a file has.
+///
+/// Asks for nothing else: whoever asks when a file was written has the system note the next write
+/// more exactly, and that note then goes to the disk with each sync, which takes half as long again.
+fn names(file: &File) -> io::Result<u64> {
+    match statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::NLINK) {
+        Ok(found) => Ok(found.stx_nlink.into()),
+        // Before Linux 4.11.
+        Err(Errno::NOSYS) => Ok(file.metadata()?.nlink()),
+        Err(error) => Err(error.into()),
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, OpError};
 use super::feedback::FeedbackLog;
-use super::opcode::{CrashPolicy, OpCode, Reason};
+use super::opcode::{CrashPolicy, OpCode, OpId, Params, Reason};
 use super::priority::Priority;
 use super::status::Status;
 use super::terms::{Deadline, JobTerms, OpTerms, TermsOfOps, Tries};
@@ -148,8 +148,6 @@ pub enum UndoState {
 
 /// What the numbers of an opcode take in the log, roughly.
 const OP_BYTES: usize = 48;
-/// What the numbers of a job take in the log, roughly.
-const JOB_BYTES: usize = 32;
 
 /// One opcode of a job and what has become of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,6 +209,11 @@ impl JobOp {
         OP_BYTES + self.opcode.bytes() + outcome + undo + lacking
     }
 
+    /// What [`bytes`](Self::bytes) says of an opcode with nothing to it but that.
+    pub(crate) fn plain_bytes(id: &OpId, params: &Params) -> usize {
+        OP_BYTES + OpCode::plain_bytes(id, params)
+    }
+
     /// How it ended, if it has.
     #[must_use]
     pub const fn outcome(&self) -> Option<&Outcome> {
@@ -244,6 +247,25 @@ pub struct Job {
 }
 
 impl Job {
+    /// What the numbers of a job take in the log, roughly.
+    pub(crate) const BYTES: usize = 32;
+
+    /// A job of those opcodes that was submitted, without a name, and of which nothing has become
+    /// yet.
+    #[must_use]
+    pub fn submitted(id: JobId, received: Timestamp, ops: Vec<JobOp>) -> Self {
+        Self {
+            id,
+            label: None,
+            received,
+            ops,
+            feedback: FeedbackLog::default(),
+            cancel_requested: None,
+            origin: None,
+            terms: JobTerms::default(),
+        }
+    }
+
     /// The status, computed from the opcodes: the first failed or cancelled one decides, else
     /// the last that runs; all done is success; the rest is queued.
     ///
@@ -313,7 +335,7 @@ impl Job {
     pub fn bytes(&self) -> usize {
         let texts = [&self.label, &self.origin].map(|text| text.as_ref().map_or(0, String::len));
         let ops: usize = self.ops.iter().map(JobOp::bytes).sum();
-        JOB_BYTES + texts.iter().sum::<usize>() + self.feedback.bytes() + ops
+        Self::BYTES + texts.iter().sum::<usize>() + self.feedback.bytes() + ops
     }
 
     /// The job as it is, but for its opcodes.

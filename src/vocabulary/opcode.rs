@@ -1,9 +1,12 @@
 //! Opcodes: what a job is made of. An id, parameters, and how it relates to other jobs.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::Error;
@@ -13,9 +16,20 @@ use super::status::Status;
 use super::terms::OpTerms;
 
 /// The stable name of a kind of opcode: `OP_` and then `A-Z`, `0-9` and `_`, 64 bytes at most.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct OpId(Box<str>);
+///
+/// Clones share the text, and so do most ids that one thread makes of the same text: there are
+/// many opcodes and few kinds of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct OpId(Arc<str>);
+
+thread_local! {
+    /// The ids this thread met last.
+    static MET: RefCell<Vec<OpId>> = const { RefCell::new(Vec::new()) };
+}
+
+/// How many ids a thread remembers.
+const MOST_MET: usize = 16;
 
 impl OpId {
     /// The id, checked.
@@ -24,12 +38,22 @@ impl OpId {
     ///
     /// `Invalid` where it does not have the form `OP_NAME`.
     pub fn new(id: &str) -> Result<Self, Error> {
+        let known = MET.with_borrow(|met| met.iter().find(|known| *known.0 == *id).cloned());
+        known.map_or_else(|| Self::unknown(id), Ok)
+    }
+
+    fn unknown(id: &str) -> Result<Self, Error> {
         let plain = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
         let well_formed = id
             .strip_prefix("OP_")
             .is_some_and(|rest| !rest.is_empty() && id.len() <= 64 && rest.chars().all(plain));
         if well_formed {
-            return Ok(Self(id.into()));
+            let id = Self(id.into());
+            MET.with_borrow_mut(|met| {
+                met.truncate(MOST_MET - 1);
+                met.insert(0, id.clone());
+            });
+            return Ok(id);
         }
         Err(Error::invalid(format!("{id:?} is not the id of an opcode"))
             .hint("an opcode id is OP_ and then capital letters, digits and _, 64 at most"))
@@ -56,26 +80,35 @@ impl FromStr for OpId {
     }
 }
 
-impl TryFrom<String> for OpId {
-    type Error = Error;
-
-    fn try_from(id: String) -> Result<Self, Error> {
-        Self::new(&id)
+impl<'de> Deserialize<'de> for OpId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let made = deserializer.deserialize_str(Text(Self::new))?;
+        made.map_err(serde::de::Error::custom)
     }
 }
 
-impl From<OpId> for String {
-    fn from(id: OpId) -> Self {
-        id.0.into()
+/// Reads a text without copying it where it need not be, and makes something of it.
+struct Text<F>(F);
+
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Text<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<T, E> {
+        Ok(self.0(text))
     }
 }
 
 /// The parameters of an opcode: a JSON object, kept as its text.
 ///
 /// Text because the log is not self-describing, and because a queued job should cost few bytes.
+/// Clones share it.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct Params(Box<str>);
+pub struct Params(Arc<str>);
 
 impl Default for Params {
     fn default() -> Self {
@@ -140,8 +173,8 @@ impl fmt::Debug for Params {
 impl<'de> Deserialize<'de> for Params {
     /// Takes any text: the log's checksum vouches for it, and reading a million jobs back
     /// should not parse a million objects. Text from elsewhere goes through [`Params::from_json`].
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Self(Box::<str>::deserialize(deserializer)?))
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(Text(|text: &str| Self(text.into())))
     }
 }
 
@@ -248,9 +281,14 @@ impl OpCode {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let reasons: usize = self.reason.iter().map(Reason::bytes).sum();
-        let texts = self.params.as_json().len() + self.comment.as_ref().map_or(0, String::len);
-        let entries = 1 + self.depends.len();
-        texts + reasons + self.id.as_str().len() + ENTRY_BYTES * entries
+        let comment = self.comment.as_ref().map_or(0, String::len);
+        let entries = ENTRY_BYTES * self.depends.len();
+        Self::plain_bytes(&self.id, &self.params) + comment + reasons + entries
+    }
+
+    /// The same of an opcode with nothing to it but that.
+    pub(crate) fn plain_bytes(id: &OpId, params: &Params) -> usize {
+        ENTRY_BYTES + id.as_str().len() + params.as_json().len()
     }
 
     /// The same opcode, also waiting for that.
@@ -288,6 +326,18 @@ mod tests {
         {
             assert!(OpId::new(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn ids_that_a_thread_has_met_share_their_text_and_others_are_right_all_the_same() {
+        let make = |number: usize| OpId::new(&format!("OP_SHARED_{number}")).unwrap();
+        let (first, again) = (make(0), make(0));
+        assert!(Arc::ptr_eq(&first.0, &again.0));
+        (1..2 * MOST_MET).for_each(|number| assert_ne!(make(number), first));
+        assert_eq!(make(0), first, "forgotten, and made again");
+        MET.with_borrow(|met| assert_eq!(met.len(), MOST_MET));
+        assert!(serde_json::from_str::<OpId>("\"OP_shared\"").is_err());
+        assert_eq!(serde_json::from_str::<OpId>("\"OP_SHARED_0\"").unwrap(), first);
     }
 
     #[test]

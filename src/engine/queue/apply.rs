@@ -1,9 +1,11 @@
 //! Taking one fact into the queue: the only way its jobs change, live and on recovery.
 
+use std::sync::Arc;
+
 use super::Queue;
 use crate::vocabulary::{
-    CloseCause, Error, ErrorKind, FeedbackLog, Job, JobId, JobOp, JobTerms, NewJob, OpError,
-    OpState, Outcome, Record, Timestamp, Tries, UndoState,
+    CloseCause, Error, ErrorKind, Job, JobId, JobOp, NewJob, OpError, OpState, Outcome, Record,
+    Timestamp, Tries, UndoState,
 };
 
 impl Queue {
@@ -72,13 +74,18 @@ impl Queue {
                 format!("jobs submitted from id {first}, but {} is next", self.next_id),
             ));
         }
+        let shared = origin.map(|origin| Arc::from(origin.as_str()));
+        let mut others = Vec::new();
         for job in jobs {
             let id = self.next_id;
             self.next_id = id.plus(1);
-            self.jobs.insert(id, taken_in(id, job, time, origin));
+            if !self.jobs.insert_plain(id, job, time, shared.as_ref()) {
+                self.jobs.insert(taken_in(id, job, time, origin));
+            }
             self.count_in(id);
+            others.extend((!self.place_plain(id)).then_some(id));
         }
-        (0..jobs.len() as u64).for_each(|place| self.reindex(first.plus(place)));
+        others.into_iter().for_each(|id| self.reindex(id));
         Ok(())
     }
 
@@ -137,16 +144,9 @@ fn op_of<'j>(job: &'j mut Job, op: u32, record: &Record) -> Result<&'j mut JobOp
 }
 
 fn taken_in(id: JobId, job: &NewJob, received: Timestamp, origin: Option<&String>) -> Job {
-    Job {
-        id,
-        label: job.label.clone(),
-        received,
-        ops: job.ops.iter().cloned().map(JobOp::new).collect(),
-        feedback: FeedbackLog::default(),
-        cancel_requested: None,
-        origin: origin.cloned(),
-        terms: JobTerms::default(),
-    }
+    let ops = job.ops.iter().cloned().map(JobOp::new).collect();
+    let (label, origin) = (job.label.clone(), origin.cloned());
+    Job { label, origin, ..Job::submitted(id, received, ops) }
 }
 
 fn start(op: &mut JobOp, record: &Record) -> Result<(), Error> {

@@ -3,6 +3,7 @@
 //! Of an archived job the queue keeps nothing, unless a job that has not ended depends on it:
 //! then it keeps how it ended. So what is kept follows the live queue, not history.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -40,23 +41,23 @@ impl Queue {
     #[must_use]
     pub fn old_jobs(&self, search: &Search, now: Timestamp) -> Found {
         let (mut found, mut bytes) = (Found::default(), 0);
-        for (_, job) in self.after(search.after).take(search.look_at) {
+        for job in self.after(search.after).take(search.look_at) {
             if bytes > search.bytes {
                 break;
             }
             found.last = Some(job.id);
             found.looked += 1;
-            if job.status().is_final() && now.since(ended(job)) >= search.older_than {
+            if job.status().is_final() && now.since(ended(&job)) >= search.older_than {
                 bytes += job.bytes();
-                found.jobs.push(job.clone());
+                found.jobs.push(job.into_owned());
             }
         }
         found
     }
 
     /// The jobs with an id above that one, by id; all where there is none.
-    pub fn after(&self, after: Option<JobId>) -> impl Iterator<Item = (&JobId, &Job)> {
-        self.jobs.range(after.map_or(JobId::FIRST, |after| after.plus(1))..)
+    pub fn after(&self, after: Option<JobId>) -> impl Iterator<Item = Cow<'_, Job>> {
+        self.jobs.starting_at(after.map_or(JobId::FIRST, |after| after.plus(1)))
     }
 
     /// A job that has ended, to be archived.
@@ -144,6 +145,10 @@ impl Queue {
 
     /// Counts a job that came in, unless it has ended.
     pub(super) fn count_in(&mut self, id: JobId) {
+        if self.jobs.plain_priority(id).is_some() {
+            self.unfinished += 1;
+            return;
+        }
         let Some(job) = self.jobs.get(&id).filter(|job| !job.status().is_final()) else { return };
         self.unfinished += 1;
         for on in depends_on(job) {
@@ -168,7 +173,7 @@ impl Queue {
     pub(super) fn check_dependents(&self) {
         let mut expected = BTreeMap::<JobId, u32>::new();
         for job in self.jobs().filter(|job| !job.status().is_final()) {
-            depends_on(job).for_each(|on| *expected.entry(on).or_default() += 1);
+            depends_on(&job).for_each(|on| *expected.entry(on).or_default() += 1);
         }
         let counted: BTreeMap<_, _> = self.dependents.iter().map(|(on, n)| (*on, *n)).collect();
         assert_eq!(counted, expected, "dependencies are counted");

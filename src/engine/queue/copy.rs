@@ -70,10 +70,10 @@ impl Queue {
 
     fn copy_jobs(&self, after: Option<JobId>, below: JobId, most: usize, bytes: usize) -> Piece {
         let (mut piece, mut taken) = (Piece::default(), 0);
-        let due = self.after(after).map(|(_, job)| job).take_while(|job| job.id < below);
+        let due = self.after(after).take_while(|job| job.id < below);
         for job in due.take(most) {
             piece.next = Some(CopyPlace::Jobs(Some(job.id)));
-            piece.transactions.extend(Record::copies_of(job, Record::PIECE_BYTES));
+            piece.transactions.extend(Record::copies_of(&job, Record::PIECE_BYTES));
             taken += job.bytes();
             if taken > bytes {
                 break;
@@ -101,7 +101,7 @@ impl Queue {
     /// About how many bytes a copy takes. O(opcodes of the queue).
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.jobs().map(|job| job.bytes() as u64).sum()
+        self.jobs.bytes()
     }
 
     /// To be called after replay: whether all is there.
@@ -136,8 +136,10 @@ impl Queue {
                 self.copying = None;
                 // Jobs may have been put somewhere before all rules were known.
                 self.filters.forget_jobs(&mut self.ready.order);
-                let ids: Vec<JobId> = self.jobs.keys().copied().collect();
-                ids.into_iter().for_each(|id| self.place(id));
+                let ids: Vec<JobId> = self.jobs.keys().collect();
+                let others = ids.into_iter().filter(|id| !self.place_plain(*id));
+                others.collect::<Vec<_>>().into_iter().for_each(|id| self.place(id));
+                self.jobs.forget_looks();
                 Ok(())
             }
             _ => Ok(()),
@@ -172,7 +174,7 @@ impl Queue {
 
     fn copied(&mut self, job: &Job, record: &Record) -> Result<(), Error> {
         if self.is_yet_to_be_copied(job.id) {
-            self.jobs.insert(job.id, job.clone());
+            self.jobs.insert(job.clone());
             self.count_in(job.id);
             if let Some(copying) = &mut self.copying {
                 copying.after = Some(job.id);

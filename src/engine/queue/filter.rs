@@ -84,6 +84,10 @@ impl Filters {
         standing
     }
 
+    pub(super) fn has_no_rules(&self) -> bool {
+        self.rules.is_empty()
+    }
+
     pub(super) fn places(&self, id: JobId) -> usize {
         usize::from(self.paused.contains_key(&id))
             + usize::from(self.rejected.contains_key(&id))
@@ -338,6 +342,7 @@ impl Queue {
             self.filters.gate.exit(&mut self.ready.order, *id);
         }
         ids.into_iter().for_each(|id| self.place(id));
+        self.jobs.forget_looks();
     }
 
     fn has_another_standing(&mut self, id: JobId) -> bool {
@@ -361,14 +366,14 @@ impl Queue {
     /// Asserts that every job is where the rules want it.
     pub(super) fn check_filters(&self) {
         for job in self.jobs().filter(|job| !job.status().is_final()) {
-            let Standing { rule, buckets } = Standing::of(job, &self.filters.rules);
+            let Standing { rule, buckets } = Standing::of(&job, &self.filters.rules);
             let action = rule.map(|(_, action)| action);
             let (begun, taken) = (job.has_begun(), self.ready.is_taken(job.id));
             let waits = self.ready.waits_on.contains_key(&job.id);
             let later = self.waits_until(job.id).is_some();
             let rejected = action == Some(FilterAction::Reject) && !begun && !taken;
             assert_eq!(self.filters.rejected.contains_key(&job.id), rejected, "{job:?}");
-            let free = !(begun || taken || waits || later || rejected) && self.doom(job).is_none();
+            let free = !(begun || taken || waits || later || rejected) && self.doom(&job).is_none();
             let paused = free && action == Some(FilterAction::Pause);
             assert_eq!(self.filters.paused.contains_key(&job.id), paused, "{job:?}");
             let lined = free && !paused && buckets.is_some();

@@ -153,7 +153,8 @@ impl Queue {
 
     /// How many of the jobs of a submission are in the queue. O(of them).
     fn here(&self, first: JobId, jobs: u32) -> u32 {
-        let here = self.jobs.range(first..first.plus(jobs.into())).count();
+        let end = first.plus(jobs.into());
+        let here = self.jobs.keys_from(first).take_while(|id| *id < end).count();
         u32::try_from(here).unwrap_or(u32::MAX)
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Queue;
 use super::filter::Order;
+use super::paged::Paged;
 use crate::vocabulary::{
     Dependency, Job, JobId, JobRef, OpError, Outcome, Priority, Record, Status, Timestamp,
 };
@@ -35,7 +36,7 @@ pub(super) struct Ready {
     /// Also the first of each open line of jobs that a limit holds back (`filter/gate.rs`).
     pub(super) order: Order,
     /// The same by job, without those in lines.
-    keys: HashMap<JobId, Priority>,
+    keys: Paged<Priority>,
     /// Waits for that job to end.
     pub(super) waits_on: HashMap<JobId, JobId>,
     /// The same the other way round.
@@ -63,7 +64,7 @@ impl Ready {
     /// Everybody in this index.
     pub(super) fn all(&self) -> impl Iterator<Item = JobId> {
         let waiting = self.waits_on.keys().chain(self.until.keys());
-        self.keys.keys().chain(waiting).chain(&self.taken).copied()
+        self.keys.ids().chain(waiting.chain(&self.taken).copied())
     }
 
     pub(super) fn check(&self, open_lines: usize) {
@@ -88,7 +89,7 @@ impl Ready {
         }
     }
 
-    fn insert(&mut self, id: JobId, priority: Priority) {
+    pub(super) fn insert(&mut self, id: JobId, priority: Priority) {
         self.order.insert((priority, id));
         self.keys.insert(id, priority);
     }
@@ -162,7 +163,7 @@ impl Queue {
             return Some((job.priority(), job.received));
         }
         let (priority, id) = self.ready.order.first()?;
-        Some((*priority, self.jobs.get(id)?.received))
+        Some((*priority, self.jobs.received(*id)?))
     }
 
     /// Gives a job back that was taken up: it may be taken up again, unless it has ended.
@@ -198,6 +199,17 @@ impl Queue {
             let waiting = self.ready.waited_for_by.get(&id).cloned().unwrap_or_default();
             waiting.into_iter().for_each(|dependent| self.place(dependent));
         }
+    }
+
+    /// Puts a job where it belongs of which nothing is known but how it was submitted, if there is
+    /// no rule to be asked: it is ready. Whether that is so.
+    pub(super) fn place_plain(&mut self, id: JobId) -> bool {
+        let plain = self.jobs.plain_priority(id);
+        match plain.filter(|_| self.filters.has_no_rules() && !self.is_taken(id)) {
+            Some(priority) => self.ready.insert(id, priority),
+            None => return false,
+        }
+        true
     }
 
     pub(super) fn place(&mut self, id: JobId) {

@@ -9,7 +9,7 @@ use crate::vocabulary::{
 impl Queue {
     /// The opcodes that are executing as far as the log knows: job and place in the job.
     pub fn executing(&self) -> impl Iterator<Item = (JobId, usize)> {
-        self.jobs().filter_map(|job| Some((job.id, running_op(job)?)))
+        self.jobs.touched().filter_map(|job| Some((job.id, running_op(job)?)))
     }
 
     /// Decides what becomes of opcodes that were executing when the last master died, each by
@@ -46,7 +46,7 @@ impl Queue {
         let cut_short = |job: &&Job| {
             job.cancel_requested.is_some() && !job.status().is_final() && job.to_undo().is_none()
         };
-        let jobs: Vec<JobId> = self.jobs().filter(cut_short).map(|job| job.id).collect();
+        let jobs: Vec<JobId> = self.jobs.touched().filter(cut_short).map(|job| job.id).collect();
         jobs.into_iter().for_each(|id| self.unwind(id, None, now, records));
     }
 }

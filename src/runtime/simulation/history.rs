@@ -216,7 +216,7 @@ impl History {
         for job in shell.queue.jobs().rev() {
             match self.deeds.entry(job.id) {
                 Entry::Occupied(_) => break,
-                Entry::Vacant(new) => _ = new.insert(laws::deeds_of(job)),
+                Entry::Vacant(new) => _ = new.insert(laws::deeds_of(&job)),
             }
         }
     }
@@ -442,7 +442,7 @@ impl History {
         let inner = Arc::clone(self.life().inner());
         let shell = inner.shell();
         world(|world| laws::assert_ended_rightly(&shell.queue, &self.deeds, &world.notes));
-        shell.queue.jobs().for_each(|job| self.told.count(job));
+        shell.queue.jobs().for_each(|job| self.told.count(&job));
     }
 
     /// What is true after every step. All of it is looked at after each only where a history is

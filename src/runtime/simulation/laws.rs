@@ -35,12 +35,12 @@ impl Before {
     pub(super) fn compare(&mut self, queue: &Queue) {
         for job in queue.jobs() {
             if let Some(before) = self.0.get(&job.id) {
-                if before == job {
+                if *before == *job {
                     continue;
                 }
-                assert_follows(before, job);
+                assert_follows(before, &job);
             }
-            self.0.insert(job.id, job.clone());
+            self.0.insert(job.id, job.into_owned());
         }
     }
 }
@@ -173,23 +173,23 @@ fn on<'q>(dependency: &Dependency, queue: &'q Queue) -> Option<&'q Job> {
 pub(super) fn assert_ended_rightly(queue: &Queue, deeds: &Deeds, notes: &[Note]) {
     for job in queue.jobs() {
         assert!(job.status().is_final(), "nothing goes on, and there is {job:#?}");
-        if is_entangled(job, &deeds[&job.id]) {
+        if is_entangled(&job, &deeds[&job.id]) {
             continue;
         }
-        let expected = expected_statuses(job, queue, &deeds[&job.id]);
+        let expected = expected_statuses(&job, queue, &deeds[&job.id]);
         let found: Vec<Status> =
             job.ops.iter().filter_map(|op| op.outcome().map(Outcome::status)).collect();
         let same = found.iter().zip(&expected).take_while(|(one, other)| one == other).count();
         let rest_is_canceled = found[same..].iter().all(|status| *status == Status::Canceled);
         let fits = same == found.len()
             || (job.cancel_requested.is_some() && rest_is_canceled)
-            || (is_late(job, same) && !found[same..].contains(&Status::Success));
+            || (is_late(&job, same) && !found[same..].contains(&Status::Success));
         assert!(fits, "expected {expected:?} of {job:#?}");
         let began = |op| {
             let what = (job.id, op, What::Began);
             notes.iter().any(|note| (note.job, note.op, note.what) == what)
         };
-        assert_undone_rightly(job, &deeds[&job.id], began);
+        assert_undone_rightly(&job, &deeds[&job.id], began);
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use lockmaster::runtime::Registry;
-use lockmaster::vocabulary::{Error, JobId};
+use lockmaster::vocabulary::{Error, JobId, NewJob};
 use lockmaster::{Master, Shutdown};
 
 use super::unit::{Nothing, batch};
@@ -51,9 +51,10 @@ pub(super) fn measure(args: &QueueArgs) -> Result<Vec<Figure>, Error> {
     let mut place = Place::new(&args.dir)?;
     let mut figures = Vec::new();
     output::progress("measuring submissions");
+    // First, while the process has no memory to spare: it measures that, too.
+    figures.extend(batches(args, &mut place)?);
     figures.extend(singles(args, &mut place)?);
     figures.push(many_submitters(args, &mut place)?);
-    figures.extend(batches(args, &mut place)?);
     for repeatable in [false, true] {
         output::progress("measuring whole cycles");
         figures.extend(cycles(args, &mut place, repeatable)?);
@@ -73,14 +74,51 @@ fn rate(jobs: usize, took: Duration) -> f64 {
     jobs as f64 / took.as_secs_f64()
 }
 
+/// So many jobs in submissions of `batch`, made before anything is measured.
+fn batches_of(
+    args: &QueueArgs,
+    jobs: usize,
+    at_a_time: usize,
+    repeatable: bool,
+) -> Result<Vec<Vec<NewJob>>, Error> {
+    let firsts = (0..jobs).step_by(at_a_time);
+    firsts.map(|first| batch(first, at_a_time.min(jobs - first), args.ops, repeatable)).collect()
+}
+
+/// Has many threads do that with `each` jobs of their own; how long each job took, in order, and
+/// all together.
+fn at_once(
+    args: &QueueArgs,
+    each: usize,
+    act: impl Fn(Vec<NewJob>) -> Result<(), Error> + Sync,
+) -> Result<(Vec<Duration>, Duration), Error> {
+    let mut jobs = batches_of(args, each * SUBMITTERS, 1, false)?.into_iter();
+    let shares: Vec<Vec<_>> = (0..SUBMITTERS).map(|_| jobs.by_ref().take(each).collect()).collect();
+    let one = |jobs| {
+        let began = Instant::now();
+        act(jobs).map(|()| began.elapsed())
+    };
+    let all = |share: Vec<_>| share.into_iter().map(one).collect::<Result<Vec<_>, Error>>();
+    let began = Instant::now();
+    let took: Result<Vec<_>, Error> = std::thread::scope(|scope| {
+        let all = &all;
+        let threads: Vec<_> =
+            shares.into_iter().map(|share| scope.spawn(move || all(share))).collect();
+        // A thread that panicked has been reported by its panic.
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Ok(Vec::new()))).collect()
+    });
+    let (mut took, whole) = (took?.concat(), began.elapsed());
+    took.sort_unstable();
+    Ok((took, whole))
+}
+
 /// Submissions of one job, one after the other.
 fn singles(args: &QueueArgs, place: &mut Place) -> Result<Vec<Figure>, Error> {
     let jobs = args.jobs.min(SINGLES);
     let master = open(&place.state_dir(), 1, true)?;
+    let submissions = batches_of(args, jobs, 1, false)?;
     let began = Instant::now();
-    for number in 0..jobs {
-        master.submit(batch(number, 1, args.ops, false)?)?;
-    }
+    submissions.into_iter().try_for_each(|jobs| master.submit(jobs).map(|_| ()))?;
     let took = began.elapsed();
     let bytes = 150 * args.ops;
     let raw: Duration = disk::appends(&place.path, jobs, bytes)?.into_iter().sum();
@@ -92,25 +130,14 @@ fn singles(args: &QueueArgs, place: &mut Place) -> Result<Vec<Figure>, Error> {
 fn many_submitters(args: &QueueArgs, place: &mut Place) -> Result<Figure, Error> {
     let master = open(&place.state_dir(), 1, true)?;
     let each = (args.jobs / SUBMITTERS).max(1);
-    let submit = |thread: usize| {
-        (0..each).try_for_each(|number| {
-            let jobs = batch(thread * each + number, 1, args.ops, false)?;
-            master.submit(jobs).map(|_| ())
-        })
-    };
-    let began = Instant::now();
-    std::thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..SUBMITTERS).map(|thread| scope.spawn(move || submit(thread))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
-    })?;
+    let took = at_once(args, each, |jobs| master.submit(jobs).map(|_| ()))?.1;
     let (jobs, syncs) = (each * SUBMITTERS, master.syncs());
     let raw: Duration = disk::appends(&place.path, 200, 150)?.into_iter().sum();
     let what = format!(
         "submit one by one, {SUBMITTERS} at once, {:.1} a sync",
         jobs as f64 / syncs as f64
     );
-    let figure = Figure::new(what, rate(jobs, began.elapsed()), "jobs/s");
+    let figure = Figure::new(what, rate(jobs, took), "jobs/s");
     Ok(figure.beside("a plain file, one writer", rate(200, raw)))
 }
 
@@ -119,14 +146,14 @@ fn batches(args: &QueueArgs, place: &mut Place) -> Result<Vec<Figure>, Error> {
     let state_dir = place.state_dir();
     let master = open(&state_dir, 1, true)?;
     let before = resident();
-    let began = Instant::now();
-    let mut number = 0;
+    let (mut number, mut took) = (0, Duration::ZERO);
     while number < args.jobs {
-        let jobs = args.batch.min(args.jobs - number);
-        master.submit(batch(number, jobs, args.ops, false)?)?;
-        number += jobs;
+        let jobs = batch(number, args.batch.min(args.jobs - number), args.ops, false)?;
+        number += jobs.len();
+        let began = Instant::now();
+        master.submit(jobs)?;
+        took += began.elapsed();
     }
-    let took = began.elapsed();
     let memory = resident().saturating_sub(before) as f64 / args.jobs as f64;
     let syncs = usize::try_from(master.syncs()).unwrap_or(usize::MAX).max(1);
     master.shutdown(Shutdown::Finish, None)?;
@@ -162,12 +189,11 @@ fn reopen(state_dir: &Path) -> Result<(u64, Duration), Error> {
 /// Jobs submitted, locked, run, finished, and their end on disk.
 fn cycles(args: &QueueArgs, place: &mut Place, repeatable: bool) -> Result<Vec<Figure>, Error> {
     let master = open(&place.state_dir(), args.workers, false)?;
-    let began = Instant::now();
+    let submissions = batches_of(args, args.jobs, args.batch, repeatable)?;
     let mut ids: Vec<JobId> = Vec::with_capacity(args.jobs);
-    while ids.len() < args.jobs {
-        let jobs = args.batch.min(args.jobs - ids.len());
-        let answer = master.begin_submit(batch(ids.len(), jobs, args.ops, repeatable)?, None)?;
-        ids.extend(answer.value);
+    let began = Instant::now();
+    for jobs in submissions {
+        ids.extend(master.begin_submit(jobs, None)?.value);
     }
     for id in ids {
         master.wait(id)?;
@@ -181,29 +207,39 @@ fn cycles(args: &QueueArgs, place: &mut Place, repeatable: bool) -> Result<Vec<F
     ])
 }
 
-/// One job at a time, from submission to the moment its end is on disk and its client told.
+/// Jobs from submission to the moment their end is on disk and their client told: one at a time,
+/// and many clients at once.
 fn latency(args: &QueueArgs, place: &mut Place) -> Result<Vec<Figure>, Error> {
     let master = open(&place.state_dir(), args.workers, false)?;
-    let one = |number: usize| {
-        let began = Instant::now();
-        let ids = master.submit(batch(number, 1, args.ops, false)?)?;
-        ids.into_iter().try_for_each(|id| master.wait(id).map(|_| ()))?;
-        Ok(began.elapsed())
+    let one = |jobs: Vec<NewJob>| {
+        let ids = master.submit(jobs)?;
+        ids.into_iter().try_for_each(|id| master.wait(id).map(|_| ()))
     };
-    let mut took: Vec<Duration> =
-        (0..args.jobs.min(SINGLES)).map(one).collect::<Result<_, Error>>()?;
+    let mut took = Vec::new();
+    for jobs in batches_of(args, args.jobs.min(SINGLES), 1, false)? {
+        let began = Instant::now();
+        one(jobs)?;
+        took.push(began.elapsed());
+    }
+    let (many, _) = at_once(args, (args.jobs / SUBMITTERS).max(1), one)?;
     let mut raw = disk::appends(&place.path, 500, 150)?;
     took.sort_unstable();
     raw.sort_unstable();
-    let micros = |times: &[Duration], percent: usize| {
-        times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6
-    };
     let sync = micros(&raw, 50);
+    let many_of = format!("one of {SUBMITTERS} jobs at once, submit to end");
     Ok(vec![
         Figure::new("one job, submit to end, median", micros(&took, 50), "us")
             .beside("one sync of a plain file", sync),
         Figure::new("one job, submit to end, p99", micros(&took, 99), "us"),
+        Figure::new(format!("{many_of}, median"), micros(&many, 50), "us")
+            .beside("one sync of a plain file", sync),
+        Figure::new(format!("{many_of}, p99"), micros(&many, 99), "us"),
     ])
+}
+
+/// What so many percent of those times do not exceed; they are in order.
+fn micros(times: &[Duration], percent: usize) -> f64 {
+    times[(times.len() - 1) * percent / 100].as_secs_f64() * 1e6
 }
 
 /// The bytes of memory this process has; 0 where the system does not say.

@@ -97,7 +97,7 @@ impl Live {
                 let records = self.queue.recover(NOW);
                 self.kept(records, None)
             }
-            "status" => self.queue.jobs().map(|job| self.standing(job)).collect(),
+            "status" => self.queue.jobs().map(|job| self.standing(&job)).collect(),
             other => panic!("{other} is no command"),
         }
     }
