@@ -34,7 +34,12 @@ fn two_who_sleep_are_woken_for_two_tasks_that_need_each_other() {
         let meeting = Arc::new(Meeting { there: Mutex::new(&MET, 0), both: Condvar::new() });
         let workers = [(); 2].map(|()| {
             let (tasks, meeting) = (Arc::clone(&tasks), Arc::clone(&meeting));
-            thread::spawn(move || tasks.take().into_iter().for_each(|()| meeting.come()))
+            thread::spawn(move || {
+                let taker = tasks.taker();
+                taker.take().unwrap();
+                let _away = tasks.away();
+                meeting.come();
+            })
         });
         tasks.add([(), ()]);
         workers.into_iter().for_each(|worker| worker.join().unwrap());
@@ -47,7 +52,10 @@ fn each_task_is_taken_once_and_who_sleeps_ends_when_there_are_no_more() {
         let tasks = Arc::new(Tasks::default());
         let takers = [(); 2].map(|()| {
             let tasks = Arc::clone(&tasks);
-            thread::spawn(move || std::iter::from_fn(|| tasks.take()).collect::<Vec<u8>>())
+            thread::spawn(move || {
+                let taker = tasks.taker();
+                std::iter::from_fn(|| taker.take()).collect::<Vec<u8>>()
+            })
         });
         tasks.add([1]);
         tasks.add([2]);

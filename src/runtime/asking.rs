@@ -112,6 +112,7 @@ impl Inner {
         if active.asking.kept {
             return self.check_kept(active).map(|()| None);
         }
+        let _away = self.tasks.away();
         let at_once = all_known_at_once(active)?;
         let mut request = LockRequest::new();
         while let Some(level) = active.asking.levels.pop() {

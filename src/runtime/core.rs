@@ -57,8 +57,10 @@ impl Core {
             return false;
         }
         let task = self.pending.remove(which);
-        let next = self.master.inner.carry(task);
-        self.master.inner.tasks.add(next);
+        let inner = &self.master.inner;
+        let _near = inner.tasks.taker();
+        let next = inner.carry(task);
+        inner.tasks.add(next);
         true
     }
 
@@ -66,6 +68,7 @@ impl Core {
     /// something, and it could be written.
     pub fn write_log(&mut self) -> bool {
         let inner = &self.master.inner;
+        let _near = inner.tasks.taker();
         let (written, task) = inner.write_for_worker();
         self.pending.extend(task);
         let news = std::mem::take(&mut inner.shell().news);

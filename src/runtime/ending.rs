@@ -66,7 +66,7 @@ impl Inner {
             self.release_of_job(id);
             self.schedule();
         }
-        self.take_up(id, declared)
+        self.take_up_again(id, declared)
     }
 
     /// Something lacks for a while: the opcode is tried again later, or fails.
@@ -102,19 +102,23 @@ impl Inner {
             }
             outcome => outcome,
         };
+        let outcome = self.outcome(outcome.map_err(|error| self.if_late(attempt, error)));
         let mut shell = self.shell();
-        let outcome = outcome.map_err(|error| match attempt.cancel.cause() {
-            Some(CancelCause::Deadline) if error.kind != OpErrorKind::TimedOut => {
-                let deadline = shell.queue.get(attempt.job).and_then(Job::deadline);
-                deadline.map_or(error.clone(), |(_, which)| which.missed().and(error))
-            }
-            _ => error,
-        });
-        let outcome = self.outcome(outcome);
         let records = shell.queue.finish(attempt.job, outcome, begun, self.now());
         self.count_ends(&records);
         self.append_unattended(&mut shell, records);
         Finished::of(&mut shell, attempt.job)
+    }
+
+    /// The error, or the deadline that was missed where that was why it was told to stop.
+    fn if_late(&self, attempt: &Attempt, error: OpError) -> OpError {
+        if attempt.cancel.cause() != Some(CancelCause::Deadline)
+            || error.kind == OpErrorKind::TimedOut
+        {
+            return error;
+        }
+        let deadline = self.shell().queue.get(attempt.job).and_then(Job::deadline);
+        deadline.map_or(error.clone(), |(_, which)| which.missed().and(error))
     }
 
     /// The end of an opcode and the jobs that follow it, in one transaction.

@@ -77,6 +77,11 @@ impl FencedJobs {
         self.granted.lock().push_back(active);
     }
 
+    /// Whether there are such.
+    pub(super) fn has_granted(&self) -> bool {
+        !self.granted.lock().is_empty()
+    }
+
     /// Those that have their locks and need a worker, each taken out as it comes.
     pub(super) fn all_granted(&self) -> impl Iterator<Item = Box<Active>> {
         std::iter::from_fn(|| self.granted.lock().pop_front())
@@ -113,6 +118,7 @@ impl Inner {
         let Some((locks, kind)) = active.asking.unfenced.locks.take() else {
             return Ok(Some(active));
         };
+        let _away = self.tasks.away();
         if let RequestKind::Opportunistic { min_count } = kind {
             return self.fence_what_is_free(active, &locks, min_count).map(Some);
         }

@@ -37,6 +37,8 @@ pub(super) struct Inner {
     pub(super) unattended: AtomicBool,
     /// Somebody writes.
     pub(super) writing: AtomicBool,
+    /// A client lets a worker write first.
+    pub(super) giving_way: AtomicBool,
     pub(super) commits: Commits,
     pub(super) watch: Watch,
     pub(super) locks: LockManager<Waiting>,
@@ -85,6 +87,7 @@ impl Inner {
             appended: Condvar::new(),
             unattended: AtomicBool::new(false),
             writing: AtomicBool::new(false),
+            giving_way: AtomicBool::new(false),
             commits: Commits::default(),
             watch: Watch::new(),
             locks: parts.locks,

@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use super::clock::Clock;
 use super::lock_order::LockClass;
 use super::sync::Mutex;
+use super::sync::raw::{AtomicBool, Ordering};
 use crate::engine::locks::{
     LockError, LockReport, LockTable, Outcome, OwnerId, OwnerReport, RequestOptions, WaitPolicy,
 };
@@ -54,6 +55,8 @@ struct State<W> {
 #[derive(Debug)]
 pub struct LockManager<W> {
     state: Mutex<State<W>>,
+    /// Whether a pump has something to try; written under the mutex.
+    to_try: AtomicBool,
     hierarchy: Hierarchy,
     clock: Clock,
 }
@@ -70,13 +73,28 @@ impl<W> LockManager<W> {
     pub fn with_clock(hierarchy: Hierarchy, policy: WaitPolicy, clock: Clock) -> Self {
         let table = LockTable::new(hierarchy.clone(), policy);
         let state = State { table, waiters: HashMap::new() };
-        Self { state: Mutex::new(&LOCK_TABLE, state), hierarchy, clock }
+        let state = Mutex::new(&LOCK_TABLE, state);
+        Self { state, to_try: AtomicBool::new(false), hierarchy, clock }
     }
 
     /// The levels.
     #[must_use]
     pub fn hierarchy(&self) -> &Hierarchy {
         &self.hierarchy
+    }
+
+    /// Whether a [`pump`](Self::pump) would have something to try. Whoever makes that so while
+    /// another thread asks has to pump, or have somebody pump, afterwards.
+    #[must_use]
+    pub fn has_to_try(&self) -> bool {
+        self.to_try.load(Ordering::SeqCst)
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State<W>) -> T) -> T {
+        let mut state = self.state.lock();
+        let changed = change(&mut state);
+        self.to_try.store(state.table.has_to_try(), Ordering::SeqCst);
+        changed
     }
 
     /// Asks for a set of locks; see [`LockTable::request`].
@@ -91,22 +109,23 @@ impl<W> LockManager<W> {
         options: RequestOptions,
         waiter: W,
     ) -> Result<Asked<W>, (LockError, W)> {
-        let mut state = self.state.lock();
-        match state.table.request(owner, request, options, self.clock.now()) {
+        let now = self.clock.now();
+        self.change(|state| match state.table.request(owner, request, options, now) {
             Ok(Outcome::Granted) => Ok(Asked::Granted(waiter)),
             Ok(Outcome::Waiting) => {
                 state.waiters.insert(owner, waiter);
                 Ok(Asked::Waiting)
             }
             Err(error) => Err((error, waiter)),
-        }
+        })
     }
 
     /// Releases all that an owner holds and ends its waiting; the payload, if it waited.
     pub fn release_all(&self, owner: OwnerId) -> Option<W> {
-        let mut state = self.state.lock();
-        state.table.release_all(owner);
-        state.waiters.remove(&owner)
+        self.change(|state| {
+            state.table.release_all(owner);
+            state.waiters.remove(&owner)
+        })
     }
 
     /// Releases some locks; see [`LockTable::release`].
@@ -115,7 +134,7 @@ impl<W> LockManager<W> {
     ///
     /// What the table says.
     pub fn release(&self, owner: OwnerId, request: &LockRequest) -> Result<(), LockError> {
-        self.state.lock().table.release(owner, request)
+        self.change(|state| state.table.release(owner, request))
     }
 
     /// Releases whatever an owner holds at those levels.
@@ -124,7 +143,7 @@ impl<W> LockManager<W> {
     ///
     /// `AlreadyWaiting`.
     pub fn release_levels(&self, owner: OwnerId, levels: &[LevelId]) -> Result<(), LockError> {
-        self.state.lock().table.release_levels(owner, levels)
+        self.change(|state| state.table.release_levels(owner, levels))
     }
 
     /// Makes exclusive locks shared; see [`LockTable::downgrade`].
@@ -133,7 +152,7 @@ impl<W> LockManager<W> {
     ///
     /// What the table says.
     pub fn downgrade(&self, owner: OwnerId, request: &LockRequest) -> Result<(), LockError> {
-        self.state.lock().table.downgrade(owner, request)
+        self.change(|state| state.table.downgrade(owner, request))
     }
 
     /// Keeps some locks of a level only; see [`LockTable::narrow`].
@@ -142,15 +161,16 @@ impl<W> LockManager<W> {
     ///
     /// What the table says.
     pub fn narrow(&self, owner: OwnerId, keep: &LockRequest) -> Result<(), LockError> {
-        self.state.lock().table.narrow(owner, keep)
+        self.change(|state| state.table.narrow(owner, keep))
     }
 
     /// Ends the waiting of an owner, which keeps what it holds; the payload, if it waited. None
     /// means that it was granted before, or never waited.
     pub fn withdraw(&self, owner: OwnerId) -> Option<W> {
-        let mut state = self.state.lock();
-        state.table.withdraw(owner);
-        state.waiters.remove(&owner)
+        self.change(|state| {
+            state.table.withdraw(owner);
+            state.waiters.remove(&owner)
+        })
     }
 
     /// Ends the waiting of those whose deadline has passed, and hands their payloads back.
@@ -162,9 +182,10 @@ impl<W> LockManager<W> {
     /// [`expire`](Self::expire), with the time passed in.
     #[must_use = "those who stopped waiting do not know it yet"]
     pub fn expire_at(&self, now: Timestamp) -> Vec<(OwnerId, W)> {
-        let mut state = self.state.lock();
-        let expired = state.table.expire(now);
-        state.take(expired)
+        self.change(|state| {
+            let expired = state.table.expire(now);
+            state.take(expired)
+        })
     }
 
     /// When [`expire`](Self::expire) has something to do next.
@@ -184,24 +205,24 @@ impl<W> LockManager<W> {
     #[must_use = "those who were granted their locks do not know it yet"]
     pub fn pump_before(&self, want: usize, before: Option<Timestamp>) -> Vec<(OwnerId, W)> {
         let mut handed_out = Vec::new();
-        loop {
-            let mut state = self.state.lock();
-            if !state.table.has_to_try() {
-                return handed_out;
-            }
-            let left = want - handed_out.len();
-            let (granted, more) = state.table.pump_within(left, before, TRIES, self.clock.now());
-            handed_out.extend(state.take(granted));
+        while self.has_to_try() {
+            let (left, now) = (want - handed_out.len(), self.clock.now());
+            let more = self.change(|state| {
+                let (granted, more) = state.table.pump_within(left, before, TRIES, now);
+                handed_out.extend(state.take(granted));
+                more
+            });
             if !more {
-                return handed_out;
+                break;
             }
         }
+        handed_out
     }
 
     /// Changes how urgent a waiting request is; [`pump`](Self::pump) afterwards. Whether the
     /// owner waits.
     pub fn set_priority(&self, owner: OwnerId, priority: Priority) -> bool {
-        self.state.lock().table.set_priority(owner, priority)
+        self.change(|state| state.table.set_priority(owner, priority))
     }
 
     /// What an owner holds, as a request that would lead to it.

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use super::commits::Due;
 use super::compaction::{Added, Compaction};
@@ -18,15 +19,21 @@ use super::shell::{LogBuffer, Shell, Writer};
 use super::sync::MutexGuard;
 use super::worker_pool::Task;
 use crate::store::Store;
-use crate::vocabulary::{Error, JobId};
+use crate::vocabulary::{Error, JobId, Record};
 
-/// How often a client lets others go first: some tens of microseconds where there are none.
-const YIELDS: u32 = 100;
+/// For how long a client lets the worker go first that has its job: about what it takes to wake a
+/// thread.
+const WAKING: Duration = Duration::from_micros(40);
+
+/// How many transactions the memory is kept for that a batch has taken.
+const MOST_SPARE: usize = 4096;
 
 /// What it takes to write the log; one per master, in one pair of hands at a time.
 pub(super) struct LogWriter {
     store: Box<dyn Store>,
     compaction: Compaction,
+    /// What held the last batch, empty: its memory is used again.
+    spare: Vec<Vec<Record>>,
 }
 
 /// What is written next.
@@ -51,7 +58,7 @@ impl News {
 
 impl LogWriter {
     pub(super) fn new(store: Box<dyn Store>, compaction: Compaction) -> Self {
-        Self { store, compaction }
+        Self { store, compaction, spare: Vec::new() }
     }
 
     fn has_work(&self, log: &LogBuffer) -> bool {
@@ -59,7 +66,9 @@ impl LogWriter {
     }
 
     fn take(&mut self, shell: &mut Shell) -> Option<Batch> {
-        let mut log = std::mem::take(&mut shell.log);
+        let empty =
+            LogBuffer { transactions: std::mem::take(&mut self.spare), changed: Vec::new() };
+        let mut log = std::mem::replace(&mut shell.log, empty);
         let mut added = Added::default();
         if !shell.closed {
             let before = log.transactions.len();
@@ -68,6 +77,13 @@ impl LogWriter {
             shell.position += (log.transactions.len() - before) as u64;
         }
         (!log.transactions.is_empty()).then_some(Batch { log, position: shell.position, added })
+    }
+
+    /// Forgets what was written, but not where it stood, unless that was very much.
+    fn keep(&mut self, mut written: Vec<Vec<Record>>) {
+        written.clear();
+        written.shrink_to(MOST_SPARE);
+        self.spare = written;
     }
 
     fn write(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -138,10 +154,17 @@ impl Inner {
     /// Gives the worker that has been given a client's job a moment to start it and to write both.
     ///
     /// That moment is about what it takes to wake a thread. Longer, the client writes its
-    /// submission itself: the worker may be in code that takes as long as it likes.
+    /// submission itself: the worker may be in code that takes as long as it likes. And one client
+    /// at a time does so: where there are more, there is more to share a sync than one start.
     pub(super) fn give_way(&self) {
-        let waits = |_: &u32| !self.writing.load(Ordering::Relaxed);
-        (0..YIELDS).take_while(waits).for_each(|_| std::thread::yield_now());
+        if self.giving_way.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let until = Instant::now() + WAKING;
+        while !self.writing.load(Ordering::Relaxed) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+        self.giving_way.store(false, Ordering::Relaxed);
     }
 
     /// Writes what has gathered, unless somebody else is writing. Whether there was something,
@@ -151,9 +174,11 @@ impl Inner {
         let begun = self.begin(&mut shell);
         drop(shell);
         let Some((writer, batch)) = begun else { return (false, None) };
+        let away = self.tasks.away();
         let (tasks, news) = self.write(writer, batch);
         let task = self.tasks.add_and_take(tasks);
         self.tell(news);
+        drop(away);
         (self.commits.failure().is_none(), task)
     }
 
@@ -198,7 +223,9 @@ impl Inner {
         let Batch { log, position, added } = batch;
         self.metrics.sync.add(micros(self.now().since(began)));
         self.metrics.batch.add(log.transactions.len() as u64);
-        self.end_reservations(&log.changed);
+        let changed = log.changed;
+        writer.keep(log.transactions);
+        self.end_reservations(&changed);
         let mut shell = self.shell();
         let tasks = shell.is_durable(position);
         let writer = self.put_back(&mut shell, writer, added);
@@ -209,7 +236,7 @@ impl Inner {
             _ = self.put_back(&mut self.shell(), writer, Added::default());
         }
         let due = if due.is_empty() { Vec::new() } else { vec![due] };
-        (tasks, News { due, changed: log.changed })
+        (tasks, News { due, changed })
     }
 
     /// Gives back what jobs have reserved in the configuration that have come to their end. What

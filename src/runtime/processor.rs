@@ -87,7 +87,8 @@ impl Inner {
     /// Carries out one task, on a worker or in its place; gives what the worker goes on with.
     pub(super) fn carry(self: &Arc<Self>, task: Task) -> Option<Task> {
         match task {
-            Task::TakeUp(id) => self.take_up(id, 0),
+            Task::TakeUp(id, Some(found)) => self.take_up(id, *found),
+            Task::TakeUp(id, None) => self.let_go(id),
             Task::GoOn(active) => {
                 self.count_wait(&active, self.now());
                 self.acquire(active)
@@ -97,11 +98,16 @@ impl Inner {
         }
     }
 
-    /// Takes a job up: its current opcode, or the next undo. `declared` says how often its locks
-    /// were declared in vain.
-    pub(super) fn take_up(self: &Arc<Self>, id: JobId, declared: u32) -> Option<Task> {
-        let Some(mut found) = self.find_work(id) else { return self.let_go(id) };
+    /// Takes a job up again, after its locks were declared in vain so often.
+    pub(super) fn take_up_again(self: &Arc<Self>, id: JobId, declared: u32) -> Option<Task> {
+        let found = Found::in_queue(&mut self.shell(), id);
+        let Some(mut found) = found else { return self.let_go(id) };
         found.attempt.declared = declared;
+        self.take_up(id, *found)
+    }
+
+    /// Takes a job up: its current opcode, or the next undo.
+    fn take_up(self: &Arc<Self>, id: JobId, mut found: Found) -> Option<Task> {
         let cancel = found.attempt.cancel.clone();
         match self.prepare(&mut found) {
             Ok(active) => self.acquire(Box::new(active)),
@@ -111,14 +117,8 @@ impl Inner {
         }
     }
 
-    fn find_work(&self, id: JobId) -> Option<Found> {
-        let mut shell = self.shell();
-        let found = Found::of(shell.queue.get(id)?)?;
-        shell.active.insert(id, found.attempt.cancel.clone());
-        Some(found)
-    }
-
     fn prepare(self: &Arc<Self>, found: &mut Found) -> Result<Active, OpError> {
+        let _away = self.tasks.away();
         let Found { attempt, opcode, priority, token, others } = found;
         let mut unit = self.registry.contained(opcode)?;
         attempt.retries = unit.call(|unit| Ok(unit.retries()))?;
@@ -179,7 +179,9 @@ impl Inner {
     /// were the job cancelled after the crash, nobody would know that there is something to undo.
     fn start(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
         let (id, taken) = (active.job(), active.taken);
+        let away = self.tasks.away();
         let asked = active.unit.call(|unit| Ok((unit.can_undo(), unit.on_crash())));
+        drop(away);
         let (can_undo, on_crash) = asked.unwrap_or_default();
         // What a dry run does needs no undo.
         let undo = can_undo && !active.opcode.dry_run;
@@ -226,6 +228,7 @@ impl Inner {
         let since = self.now();
         let course = {
             let _held = self.levels.take(&active.asking.locks, false);
+            let _away = self.tasks.away();
             carry_out(&mut active.unit, &context, &self.hooks)
         };
         let levels = active.asking.locks.levels().map(|(level, _)| level);
@@ -247,6 +250,9 @@ impl Inner {
                 if begun && !loosened && finished == Finished::ToUndo(active.attempt.op) {
                     return self.undo_when_known(active);
                 }
+                let away = self.tasks.away();
+                drop(active);
+                drop(away);
                 self.let_go_finished(id, finished)
             }
         }
@@ -280,8 +286,9 @@ impl Inner {
         let context = self.context(&active);
         assert_no_locks_held("while an opcode is undone");
         let held = self.levels.take(&active.asking.locks, false);
+        let away = self.tasks.away();
         let result = active.unit.call(|unit| unit.undo(&context));
-        drop(held);
+        drop((away, held));
         if result.is_err() && active.attempt.cancel.cause() == Some(CancelCause::Shutdown) {
             return self.let_go(id);
         }
@@ -329,7 +336,7 @@ impl Inner {
 }
 
 /// What there is to do for a job that was taken up.
-struct Found {
+pub(super) struct Found {
     attempt: Attempt,
     opcode: OpCode,
     priority: Priority,
@@ -340,6 +347,13 @@ struct Found {
 }
 
 impl Found {
+    /// The same of a job in the queue, which is in the processor's hands from now on.
+    pub(super) fn in_queue(shell: &mut Shell, id: JobId) -> Option<Box<Self>> {
+        let found = Self::of(shell.queue.get(id)?)?;
+        shell.active.insert(id, found.attempt.cancel.clone());
+        Some(Box::new(found))
+    }
+
     fn of(job: &Job) -> Option<Self> {
         let (op, purpose) = match job.to_undo() {
             Some(op) => (op, Purpose::Undo),

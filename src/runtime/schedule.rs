@@ -3,11 +3,15 @@
 use std::sync::Arc;
 
 use super::inner::Inner;
+use super::processor::Found;
 use super::shell::Shell;
 use super::worker_pool::Task;
 use super::workers::{Give, Workers};
 use crate::engine::queue::Next;
 use crate::vocabulary::{JobId, Timestamp};
+
+/// How many ready jobs are taken up before the queue lock is let go of once.
+const AT_ONCE: usize = 16;
 
 impl Inner {
     /// Gives every free worker something to do, if there is something. To be called whenever a
@@ -47,20 +51,32 @@ impl Inner {
     /// Finds something to do for so many workers, in the order in which it is due: jobs whose
     /// locks have become free, and ready ones. Whether the master is stopping.
     fn give(&self, workers: usize, tasks: &mut Vec<Task>) -> bool {
-        let mut shell = self.shell();
-        let stopping = self.look_up(&mut shell);
-        let (open, mut due) = (shell.is_open(), self.due(&shell));
-        drop(shell);
-        let most = tasks.len() + if open { workers } else { 0 };
+        let most = tasks.len() + workers;
+        // How many ready jobs are known to be due before all that wait for locks.
+        let mut ready = 0;
         loop {
-            self.grant(most, due, tasks);
+            let contested = self.somebody_may_go_on();
+            let take = if contested { ready } else { AT_ONCE }.min(most - tasks.len());
+            let mut shell = self.shell();
+            let stopping = self.look_up(&mut shell);
+            let ended = self.take_ready(&mut shell, take, tasks);
+            let (open, due) = (shell.is_open(), self.due(&shell));
+            drop(shell);
+            self.release_of_ended(&ended);
+            if open && contested {
+                self.grant(most, due, tasks);
+            }
             if tasks.len() == most || due.is_none() {
                 return stopping;
             }
-            let (task, next) = self.take_next();
-            tasks.extend(task);
-            due = next;
+            ready = 1;
         }
+    }
+
+    /// Whether somebody waits whose locks may have become free. Whoever makes that so after this
+    /// has said no has the work handed out again.
+    fn somebody_may_go_on(&self) -> bool {
+        self.locks.has_to_try() || self.fenced.has_granted()
     }
 
     /// When the next ready job is due; nothing where there is none.
@@ -78,26 +94,23 @@ impl Inner {
         }
     }
 
-    /// Takes the next ready job up, and says when the one after it is due.
-    fn take_next(&self) -> (Option<Task>, Option<Timestamp>) {
-        let (mut taken, mut ended) = ((None, None), Vec::new());
-        let mut shell = self.shell();
-        while shell.is_open() {
+    /// Takes the next ready jobs up, so many at most. Gives those that have ended instead.
+    fn take_ready(&self, shell: &mut Shell, most: usize, tasks: &mut Vec<Task>) -> Vec<JobId> {
+        let (mut left, mut ended) = (most, Vec::new());
+        while left > 0 && shell.is_open() {
             match shell.queue.take_next(self.now()) {
                 Some(Next::Take(id)) => {
-                    taken = (Some(Task::TakeUp(id)), self.due(&shell));
-                    break;
+                    left -= 1;
+                    tasks.push(Task::TakeUp(id, Found::in_queue(shell, id)));
                 }
                 Some(Next::Ended(id, records)) => {
-                    self.append(&mut shell, records);
+                    self.append(shell, records);
                     ended.push(id);
                 }
                 None => break,
             }
         }
-        drop(shell);
-        self.release_of_ended(&ended);
-        taken
+        ended
     }
 
     /// Releases what jobs had kept that have ended without being taken up, and has whoever hands

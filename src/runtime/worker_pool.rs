@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use super::inner::Inner;
-use super::processor::Active;
+use super::processor::{Active, Found};
+use super::tasks::Taker;
 use crate::vocabulary::{Error, JobId};
 
 /// What a worker is asked to do. Each belongs to a worker that is not free; none waits for
 /// anything but locks inside a logical unit.
 pub(super) enum Task {
     /// Take this job up: its opcode's arguments, names and locks.
-    TakeUp(JobId),
+    TakeUp(JobId, Option<Box<Found>>),
     /// The locks this one waited for are granted: go on.
     GoOn(Box<Active>),
     /// All that its start builds on is on disk: execute.
@@ -24,7 +25,7 @@ impl Task {
     /// The job it belongs to.
     pub(super) fn job(&self) -> JobId {
         match self {
-            Self::TakeUp(job) => *job,
+            Self::TakeUp(job, _) => *job,
             Self::GoOn(active) | Self::Execute(active) | Self::Undo(active) => active.job(),
         }
     }
@@ -45,7 +46,8 @@ pub(super) fn start(inner: &Arc<Inner>) -> Result<Vec<JoinHandle<()>>, Error> {
 }
 
 fn work(inner: &Arc<Inner>) {
-    while let Some(task) = next(inner) {
+    let taker = inner.tasks.taker();
+    while let Some(task) = next(inner, &taker) {
         let mut next = Some(task);
         while let Some(task) = next {
             inner.see_to_the_log();
@@ -56,7 +58,7 @@ fn work(inner: &Arc<Inner>) {
 
 /// What to do next. Whoever finds nothing writes the log before it sleeps, if nobody does: what
 /// waits for the disk is what there will be to do.
-fn next(inner: &Arc<Inner>) -> Option<Task> {
+fn next(inner: &Arc<Inner>, taker: &Taker<'_, Task>) -> Option<Task> {
     loop {
         if let Some(task) = inner.tasks.try_take() {
             return Some(task);
@@ -64,7 +66,7 @@ fn next(inner: &Arc<Inner>) -> Option<Task> {
         match inner.write_for_worker() {
             (_, Some(task)) => return Some(task),
             (true, None) => {}
-            (false, None) => return inner.tasks.take(),
+            (false, None) => return taker.take(),
         }
     }
 }
