@@ -198,7 +198,13 @@ impl MasterBuilder {
     /// # Errors
     ///
     /// As [`start`](Self::start).
-    pub fn without_threads(mut self) -> Result<Core, Error> {
+    pub fn without_threads(self) -> Result<Core, Error> {
+        self.with_archive(None)
+    }
+
+    /// As [`without_threads`](Self::without_threads), with an archive where it is not to be that
+    /// of the state directory.
+    pub(super) fn with_archive(mut self, archive: Option<Archive>) -> Result<Core, Error> {
         if let Some(error) = self.error.take() {
             return Err(error);
         }
@@ -210,7 +216,10 @@ impl MasterBuilder {
         let mut queue = Queue::new(self.limits.feedback_bytes);
         let in_memory = self.store.is_some();
         let store = self.open(&mut queue)?;
-        let archive = if in_memory { Archive::in_memory() } else { Archive::open(&self.state_dir) };
+        let archive = archive.unwrap_or_else(|| match in_memory {
+            true => Archive::in_memory(),
+            false => Archive::open(&self.state_dir),
+        });
         let config = self.open_config(in_memory)?;
         let recovered = self.recover(&mut queue)?;
         Ok(self.core(queue, recovered, store, config, archive))

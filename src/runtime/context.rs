@@ -78,9 +78,9 @@ impl Context {
         &self.opcode
     }
 
-    /// A number that grows with every start of any opcode: whatever is written elsewhere can
-    /// carry it, and the receiver can refuse anything older. 0 while names are expanded: nothing
-    /// has started then.
+    /// A number that grows with every start of any opcode, and of any undo: whatever is written
+    /// elsewhere can carry it, and the receiver can refuse anything older. 0 while names are
+    /// expanded: nothing has started then.
     #[must_use]
     pub fn fencing_token(&self) -> u64 {
         self.token

@@ -30,7 +30,7 @@ pub(super) struct Active {
     pub(super) attempt: Attempt,
     pub(super) opcode: OpCode,
     pub(super) priority: Priority,
-    /// The fencing token of its start; 0 before, and while names are expanded.
+    /// The fencing token of its start, or of the start of its undo; 0 before.
     token: u64,
     pub(super) unit: Contained,
     taken: Timestamp,
@@ -119,7 +119,7 @@ impl Inner {
 
     fn prepare(self: &Arc<Self>, found: &mut Found) -> Result<Active, OpError> {
         let _away = self.tasks.away();
-        let Found { attempt, opcode, priority, token, others } = found;
+        let Found { attempt, opcode, priority, others } = found;
         let mut unit = self.registry.contained(opcode)?;
         attempt.retries = unit.call(|unit| Ok(unit.retries()))?;
         self.expand(attempt, attempt.op, opcode, &mut unit)?;
@@ -129,8 +129,8 @@ impl Inner {
             asking.others.push(self.expand_other(attempt, *op, opcode)?);
         }
         let (attempt, opcode) = (attempt.clone(), opcode.clone());
-        let (priority, token, taken) = (*priority, *token, self.now());
-        Ok(Active { attempt, opcode, priority, token, unit, taken, asking })
+        let (priority, taken) = (*priority, self.now());
+        Ok(Active { attempt, opcode, priority, token: 0, unit, taken, asking })
     }
 
     /// Checks the arguments of a unit and has it expand its names.
@@ -167,7 +167,7 @@ impl Inner {
     pub(super) fn locked(self: &Arc<Self>, active: Box<Active>) -> Option<Task> {
         match active.attempt.purpose {
             Purpose::Execute => self.start(active),
-            Purpose::Undo => self.undo_when_known(active),
+            Purpose::Undo => self.start_undo(active),
         }
     }
 
@@ -248,7 +248,7 @@ impl Inner {
                 let finished = self.finish(&active.attempt, ended);
                 // Where it gave up locks before its end, its undo takes all of them again.
                 if begun && !loosened && finished == Finished::ToUndo(active.attempt.op) {
-                    return self.undo_when_known(active);
+                    return self.start_undo(active);
                 }
                 let away = self.tasks.away();
                 drop(active);
@@ -265,10 +265,17 @@ impl Inner {
         Context::new(self, Subject { job, op, opcode, token, cancel, keeps_locks, tried })
     }
 
-    /// Takes back what an opcode did, under its locks, once the log says that it has to be.
-    fn undo_when_known(self: &Arc<Self>, active: Box<Active>) -> Option<Task> {
-        let (id, shell) = (active.job(), self.shell());
-        let position = shell.position;
+    /// Takes back what an opcode did, under its locks, once the log says that it has to be and
+    /// under which fencing token. It has one of its own also where the locks are still those of
+    /// the opcode: what that has sent elsewhere, and what comes late, is refused from now on.
+    fn start_undo(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
+        let (id, mut shell) = (active.job(), self.shell());
+        let Some((token, records)) = shell.queue.start_undo(id, self.now()) else {
+            drop(shell);
+            return self.let_go(id);
+        };
+        active.token = token;
+        let position = self.append_unattended(&mut shell, records);
         self.go_on_when_durable(shell, position, id, Task::Undo(active))
     }
 
@@ -340,8 +347,6 @@ pub(super) struct Found {
     attempt: Attempt,
     opcode: OpCode,
     priority: Priority,
-    /// The fencing token of the start that is to be undone, else 0.
-    token: u64,
     /// The job's other opcodes that need locks, where it takes those of all at once.
     others: Vec<(usize, OpCode)>,
 }
@@ -363,7 +368,6 @@ impl Found {
         if purpose == Purpose::Execute && found.state != OpState::Pending {
             return None;
         }
-        let token = found.fencing_token.filter(|_| purpose == Purpose::Undo).unwrap_or_default();
         let attempt = Attempt {
             job: job.id,
             op,
@@ -376,7 +380,7 @@ impl Found {
         };
         let others = if attempt.keeps_locks { others(job, op) } else { Vec::new() };
         let (opcode, priority) = (found.opcode.clone(), found.priority);
-        Some(Self { attempt, opcode, priority, token, others })
+        Some(Self { attempt, opcode, priority, others })
     }
 }
 

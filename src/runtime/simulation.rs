@@ -10,10 +10,12 @@
 
 mod deed;
 mod history;
+mod hook;
 mod jobs;
 mod laws;
 mod life;
 mod random;
+mod rules;
 mod shadow;
 mod world;
 

@@ -170,14 +170,18 @@ impl Files {
         };
         for job in jobs {
             if part.end >= self.part_bytes {
+                self.sync(&mut part)?;
                 part = self.begin(bucket, part.header.first + 1)?;
             }
             part.end = self.write(&mut part, job)?;
         }
-        let synced = part.file.sync_data();
-        synced.map_err(|error| self.cannot("sync", &part.header, error))?;
+        self.sync(&mut part)?;
         *open = Some(part);
         Ok(())
+    }
+
+    fn sync(&self, part: &mut Part) -> Result<(), Error> {
+        part.file.sync_data().map_err(|error| self.cannot("sync", &part.header, error))
     }
 
     /// Writes the frames of a job at the end of a part; gives the new end.
@@ -204,6 +208,9 @@ impl Files {
         let header = self.header(&head, bucket, number)?;
         let opened = self.directory.open(&name);
         let file = opened.map_err(|error| self.cannot("open", &header, error))?;
+        // Whoever made it may have died, or failed, before its name was on disk.
+        let named = self.directory.sync();
+        named.map_err(|error| self.cannot("sync the directory of", &header, error))?;
         Ok(Part { header, file, end })
     }
 

@@ -179,3 +179,37 @@ fn all_jobs_of_a_file_are_visited_once_and_damage_hides_no_others() {
         archive.visit(JobId::FIRST, &mut |_| Err(crate::vocabulary::Error::invalid("no")));
     assert_eq!(refused.unwrap_err().to_string(), "no", "who visits can stop");
 }
+
+#[test]
+fn jobs_that_fill_one_part_and_begin_the_next_are_all_on_disk() {
+    let jobs: Vec<Job> = (1..9).map(|id| job(id, 600)).collect();
+    for seed in 0..20 {
+        let disk = SimDisk::default();
+        archive_of(&disk, 2000).put(&jobs).unwrap();
+        disk.lose_power(seed);
+        for job in &jobs {
+            assert_eq!(get(&disk, job.id.get()).as_ref(), Some(job), "power lost, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn what_is_put_into_a_file_whose_name_was_not_on_disk_yet_is_found_again() {
+    let first = [job(1, 10)];
+    let clean = SimDisk::default();
+    archive(&clean).put(&first).unwrap();
+    for at in 0..clean.operations() {
+        for (fault, seed) in
+            [Fault::Stop, Fault::Refuse].into_iter().flat_map(|fault| [(fault, 1), (fault, 2)])
+        {
+            let disk = SimDisk::default();
+            let archive = archive(&disk);
+            disk.set_fault(Some((at, fault)));
+            assert!(archive.put(&first).is_err());
+            disk.set_fault(None);
+            archive.put(&first).unwrap();
+            disk.lose_power(seed);
+            assert_eq!(get(&disk, 1).as_ref(), Some(&first[0]), "{fault:?} at {at}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use bincode::error::DecodeError;
 use crate::vocabulary::{Error, Record};
 
 /// The version of the encoding of records. Stands in every frame.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 /// The oldest version that is read. Since then records were only added at the end.
 pub(crate) const OLDEST: u8 = 1;
 

@@ -135,6 +135,7 @@ fn samples() -> Vec<Record> {
         Record::Keyed { key: SubmissionKey::new("k").unwrap(), first: job, jobs: 2 },
         Record::FilterSet { rule: Box::new(rule()) },
         Record::FilterDeleted { id: rule().id, time },
+        Record::UndoStarted { job, op, time, token: 70_001 },
     ]
 }
 
@@ -164,6 +165,7 @@ fn name(record: &Record) -> &'static str {
         Record::Keyed { .. } => "Keyed",
         Record::FilterSet { .. } => "FilterSet",
         Record::FilterDeleted { .. } => "FilterDeleted",
+        Record::UndoStarted { .. } => "UndoStarted",
     }
 }
 
@@ -194,6 +196,7 @@ Postponed 0113fb2c0101fd00803c3048140c00fd00803c3048140c0001016d010165
 Keyed 0114016bfb2c0102
 FilterSet 0115fe01000000000000800040000000000000fb2c0107225b5b226a6f626964222c5b223e222c226964222c2277617465726d61726b225d5d5d0401010173017401fd00803c3048140c00
 FilterDeleted 0116fe01000000000000800040000000000000fd00803c3048140c00
+UndoStarted 0117fb2c0101fd00803c3048140c00fc71110100
 ";
 
 fn hex(bytes: &[u8]) -> String {
@@ -300,7 +303,7 @@ proptest! {
 
     #[test]
     fn damaged_records_are_records_or_an_error(
-        which in 0..23_usize,
+        which in 0..26_usize,
         damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
     ) {
         let mut bytes = bytes_of(&samples()[which..=which]);

@@ -168,8 +168,9 @@ pub struct JobOp {
     pub exec_time: Option<Timestamp>,
     /// When it ended.
     pub end_time: Option<Timestamp>,
-    /// A number that grows with every start of any opcode: what it writes elsewhere can carry
-    /// it, and the receiver can refuse anything older.
+    /// A number that grows with every start of any opcode or undo: what it writes elsewhere can
+    /// carry it, and the receiver can refuse anything older. Of an opcode that is being undone, or
+    /// was, that of its undo.
     pub fencing_token: Option<u64>,
     /// How it has fared so far, where it has not ended. Kept in records of their own.
     #[serde(skip)]

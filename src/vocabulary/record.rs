@@ -222,9 +222,29 @@ pub enum Record {
         /// When.
         time: Timestamp,
     },
+    /// The undo of an opcode holds its locks and begins.
+    UndoStarted {
+        /// Which job.
+        job: JobId,
+        /// Which of its opcodes.
+        op: u32,
+        /// When.
+        time: Timestamp,
+        /// Its fencing token: greater than any given before, that of the opcode's start included.
+        token: u64,
+    },
 }
 
 impl Record {
+    /// The fencing token that it gives, where it gives one.
+    #[must_use]
+    pub const fn token(&self) -> Option<u64> {
+        match self {
+            Self::Started { token, .. } | Self::UndoStarted { token, .. } => Some(*token),
+            _ => None,
+        }
+    }
+
     /// The job it is about: of a submission, the first. None where it is about the queue.
     #[must_use]
     pub const fn job(&self) -> Option<JobId> {
@@ -244,6 +264,7 @@ impl Record {
             | Self::CopiedOps { job, .. }
             | Self::Terms { job, .. }
             | Self::Returned { job, .. }
+            | Self::UndoStarted { job, .. }
             | Self::Postponed { job, .. } => Some(*job),
             Self::DrainSet { .. }
             | Self::Recalled { .. }

@@ -97,7 +97,10 @@ fn what_an_earlier_process_left_running_is_ended_first() {
     std::io::BufReader::new(left.stdout.take().unwrap()).read_line(&mut line).unwrap();
     // Somebody has to take note of its end, or it stays in the table of processes.
     let reaper = std::thread::spawn(move || left.wait().unwrap());
-    let _ = shell(dir.path(), "true", PATIENCE);
+    let config = config(shell(dir.path(), "true", PATIENCE));
+    assert!(!reaper.is_finished(), "nothing is uploaded yet: it may be another process that is");
+    let version = set_nodes(&config, &["a"]);
+    assert_eq!(config.first_round(version).unwrap(), []);
     assert!(!reaper.join().unwrap().success());
 }
 

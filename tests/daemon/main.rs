@@ -6,6 +6,7 @@ mod access;
 mod archive;
 mod cli;
 mod conformance;
+mod distribute;
 mod explain;
 mod filters;
 mod life;

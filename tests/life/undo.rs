@@ -178,3 +178,80 @@ fn what_may_be_repeated_but_also_undone_waits_until_its_start_is_on_disk() {
     next.run();
     assert_eq!((next.status(id), world.lock().unwrap().len()), (Status::Canceled, 0));
 }
+
+/// Every token that a deed or an undo was given, in the order in which they were done.
+type Tokens = Arc<Mutex<Vec<u64>>>;
+
+/// As a deed that can be undone, and writes its tokens down.
+fn fenced(tokens: &Tokens, fails: bool) -> Script {
+    let (doing, undoing) = (Arc::clone(tokens), Arc::clone(tokens));
+    let mut script = Script::default()
+        .locking(&["a"])
+        .does(move |context| {
+            doing.lock().unwrap().push(context.fencing_token());
+            if fails { Err(OpError::exec("halfway")) } else { Ok(Value::Null) }
+        })
+        .undoes(move |context| {
+            undoing.lock().unwrap().push(context.fencing_token());
+            Ok(())
+        });
+    script.on_crash = CrashPolicy::Undo;
+    script
+}
+
+/// A job of two fenced deeds, the second of which fails.
+fn submit_fenced(stage: &Stage, tokens: &Tokens) -> JobId {
+    stage.submit(NewJob::of([
+        stage.op("first", fenced(tokens, false)),
+        stage.op("second", fenced(tokens, true)),
+    ]))
+}
+
+#[test]
+fn an_undo_has_a_fencing_token_of_its_own_that_is_on_disk_before_it_runs() {
+    let (mut stage, tokens) = (Stage::new(), Tokens::default());
+    let id = submit_fenced(&stage, &tokens);
+    stage.run();
+    let written = stage.log.transactions().into_iter().flatten();
+    let given: Vec<u64> = written.filter_map(|record| record.token()).collect();
+    assert_eq!(given.len(), 4, "two deeds, and an undo of each");
+    assert_eq!(*tokens.lock().unwrap(), given);
+    assert!(given.is_sorted_by(|one, next| one < next), "{given:?}");
+    let seen = |stage: &Stage| {
+        let ops = stage.view(id).job.ops;
+        ops.iter().map(|op| op.fencing_token).collect::<Vec<_>>()
+    };
+    let of_undos = [Some(given[3]), Some(given[2])];
+    assert_eq!([seen(&stage), seen(&stage.killed())], [of_undos, of_undos]);
+}
+
+/// Makes so many steps, each a task or a write. Whether there were as many.
+fn steps(stage: &mut Stage, steps: usize) -> bool {
+    (0..steps).all(|_| stage.core.work(0) || stage.core.write_log())
+}
+
+#[test]
+fn wherever_the_master_is_killed_no_token_is_given_again_and_they_grow() {
+    let (mut kills, mut undone_again) = (0, 0);
+    // The submission is on disk with the second step.
+    for first in 2.. {
+        let (mut stage, tokens) = (Stage::new(), Tokens::default());
+        let id = submit_fenced(&stage, &tokens);
+        if !steps(&mut stage, first) {
+            break;
+        }
+        for second in 0..8 {
+            let before = tokens.lock().unwrap().clone();
+            let mut next = stage.killed();
+            steps(&mut next, second);
+            let mut last = next.killed();
+            last.run();
+            assert_eq!(last.status(id), Status::Error);
+            let found = std::mem::replace(&mut *tokens.lock().unwrap(), before);
+            assert!(found.is_sorted_by(|a, b| a < b), "{first}, {second} steps: {found:?}");
+            kills += 2;
+            undone_again += usize::from(found.len() > 4);
+        }
+    }
+    assert!(kills > 100 && undone_again > 10, "{kills} {undone_again}");
+}

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use lockmaster::interfaces::catalogue::Catalogue;
 use lockmaster::interfaces::luxi::Access;
-use lockmaster::runtime::Limits;
+use lockmaster::runtime::{ConfigOptions, Limits};
 use lockmaster::vocabulary::{Error, Hierarchy, Scope};
 use serde::Deserialize;
 
 use crate::access::ConfiguredAccess;
+use crate::distribute::Distribute;
 
 /// What a configuration file can say. Everything has a default.
 #[derive(Debug, Default, Deserialize)]
@@ -34,9 +35,15 @@ pub(crate) struct Config {
     limits: ConfiguredLimits,
     #[serde(default)]
     access: ConfiguredAccess,
-    /// Where the file is.
+    /// Which nodes get the configuration that the daemon keeps.
+    distribute: Option<Distribute>,
+    /// Where the file is, and what stands in it.
+    #[serde(skip)]
+    path: PathBuf,
     #[serde(skip)]
     directory: PathBuf,
+    #[serde(skip)]
+    text: String,
 }
 
 /// The limits that a file can set; see [`Limits`].
@@ -64,6 +71,7 @@ impl Config {
         let mut config: Self =
             toml::from_str(&text).map_err(|error| located(path, &text, &error))?;
         config.directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        (config.path, config.text) = (path.to_owned(), text);
         config.check().map_err(|error| error.at(path.display()))?;
         Ok(config)
     }
@@ -117,6 +125,13 @@ impl Config {
         scopes.try_fold(hierarchy, |hierarchy, (level, scope)| hierarchy.with_scope(level, *scope))
     }
 
+    /// How the configuration is to be kept; `spool` is a directory for uploads.
+    pub(crate) fn kept(&self, spool: &Path) -> Result<ConfigOptions, Error> {
+        let Some(distribute) = &self.distribute else { return Ok(ConfigOptions::new()) };
+        let place = |offset| place(&self.path, &self.text, offset);
+        distribute.options(&self.directory, place, spool)
+    }
+
     /// Where hooks are, if the file says so.
     pub(crate) fn hooks(&self) -> Option<PathBuf> {
         self.hooks.as_ref().map(|path| self.directory.join(path))
@@ -149,12 +164,9 @@ impl Config {
 
 /// The parser's error, led by file, line and column.
 fn located(path: &Path, text: &str, error: &toml::de::Error) -> Error {
-    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-    let line = 1 + before.matches('\n').count();
-    let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
-    let shown = path.display();
     let message = error.message().trim_end();
-    let error = Error::invalid(message).at(format!("{shown}:{line}:{column}"));
+    let offset = error.span().map_or(0, |span| span.start);
+    let error = Error::invalid(message).at(place(path, text, offset));
     let of_catalogue = ["opcode", "settings", "job", "sets"];
     match of_catalogue.iter().any(|field| message.contains(&format!("unknown field `{field}`"))) {
         true => error.hint(format!(
@@ -164,6 +176,14 @@ fn located(path: &Path, text: &str, error: &toml::de::Error) -> Error {
         )),
         false => error,
     }
+}
+
+/// The file, line and column of a byte.
+fn place(path: &Path, text: &str, offset: usize) -> String {
+    let before = text.get(..offset).unwrap_or_default();
+    let line = 1 + before.matches('\n').count();
+    let column = 1 + before.rsplit('\n').next().unwrap_or_default().chars().count();
+    format!("{}:{line}:{column}", path.display())
 }
 
 #[cfg(test)]
@@ -194,6 +214,25 @@ mod tests {
         let error = read("workers = 0").unwrap_err().to_string();
         assert!(error.ends_with("lockmasterd.toml: workers has to be 1 to 1000"), "{error}");
         assert!(read("levels = []").unwrap_err().to_string().contains("levels is empty"));
+        let table = "directories = 'd'\nnodes = ['a']\n";
+        for (text, expected) in [
+            ("[distribute]\nnodes = ['a']\n".to_owned(), ":1:1: this needs directories"),
+            ("[distribute]\ndirectories = 'd'\n".to_owned(), ":1:1: this needs nodes = "),
+            (format!("[distribute]\n{table}command = ['x']\n"), ":1:1: either directories or"),
+            (format!("[distribute]\n{table}timeout = '3'\n"), ":4:11: \"3\" is not a duration"),
+            (format!("[distribute]\n{table}timeout = '3s'\n"), ":1:1: a timeout is for a command"),
+            (format!("[distribute]\n{table}node_in = '/x'\n"), ":4:1: unknown field `node_in`"),
+            (format!("[distribute]\n{table}nodes_in = 'x'\n"), ":4:12: \"x\" is no place"),
+            (format!("[distribute]\n{table}file = '../x'\n"), ":4:8: \"../x\" cannot be"),
+            (format!("[distribute]\n{table}at_once = 0\n"), ":4:11: invalid value"),
+        ] {
+            let error = read(&text).unwrap_err().to_string();
+            assert!(error.contains(&format!("lockmasterd.toml{expected}")), "{error}");
+        }
+        let command = "[distribute]\nnodes = ['a']\ncommand = ['ssh', '{nod}']\n";
+        let spool = tempfile::tempdir().unwrap();
+        let error = read(command).unwrap().kept(spool.path()).unwrap_err().to_string();
+        assert!(error.contains("lockmasterd.toml:3:11: "), "{error}");
         let catalogue = read("[[opcode]]\nid = 'OP_X'\n").unwrap_err();
         assert!(catalogue.hint_text().unwrap().contains("catalogue = ["), "{catalogue}");
     }

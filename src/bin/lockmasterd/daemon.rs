@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long after TERM what a dead daemon left running gets KILL.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(5);
 
+/// Where, in the state directory, uploads of the configuration are prepared.
+const SPOOL: &str = "spool";
+
 /// What the main thread is told.
 enum Event {
     /// Somebody wants the daemon to stop.
@@ -77,6 +80,7 @@ fn start_master(arguments: &Arguments, config: &Config) -> Result<Master, Error>
         .program("lockmasterd")
         .hierarchy(hierarchy)
         .limits(config.limits())
+        .config_options(config.kept(&arguments.state_dir.join(SPOOL))?)
         .unit::<TestDelay>()
         .unit::<TestJqueue>();
     if let Some(dir) = lock_dir {

@@ -4,6 +4,7 @@ mod access;
 mod arguments;
 mod config;
 mod daemon;
+mod distribute;
 mod lock_dir;
 mod logging;
 mod service_manager;

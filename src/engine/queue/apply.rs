@@ -51,9 +51,7 @@ impl Queue {
             }
             self.reindex(id);
         }
-        if let Record::Started { token, .. } = record {
-            self.last_token = self.last_token.max(*token);
-        }
+        self.last_token = self.last_token.max(record.token().unwrap_or_default());
         Ok(())
     }
 
@@ -103,6 +101,9 @@ impl Queue {
                 finish(op_of(job, *op, record)?, *time, outcome.clone(), record)?;
             }
             Record::UndoWanted { except, .. } => want_undo(job, *except),
+            Record::UndoStarted { op, token, .. } => {
+                start_undo(op_of(job, *op, record)?, *token, record)?;
+            }
             Record::Undone { op, error, .. } => {
                 op_of(job, *op, record)?.undo =
                     error.clone().map_or(UndoState::Done, UndoState::Failed);
@@ -160,6 +161,14 @@ fn start(op: &mut JobOp, record: &Record) -> Result<(), Error> {
     op.start_time = op.start_time.or(Some(*taken));
     op.exec_time = Some(*time);
     op.fencing_token = Some(*token);
+    Ok(())
+}
+
+fn start_undo(op: &mut JobOp, token: u64, record: &Record) -> Result<(), Error> {
+    if op.undo != UndoState::Wanted {
+        return Err(misfit(record, "nobody wants that undo"));
+    }
+    op.fencing_token = Some(token);
     Ok(())
 }
 

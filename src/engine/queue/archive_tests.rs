@@ -82,13 +82,22 @@ impl World {
 
     /// Takes the next job up and ends its opcode; nothing where there is none.
     fn run(&mut self, outcome: Outcome) -> Option<JobId> {
+        self.run_one(outcome, false)
+    }
+
+    /// The same, of an opcode that can be undone or not; or the undo that is due.
+    fn run_one(&mut self, outcome: Outcome, undo: bool) -> Option<JobId> {
         match self.queue.take_next(NOW)? {
             Next::Ended(id, records) => {
                 self.keep(records);
                 Some(id)
             }
+            Next::Take(id) if self.queue.get(id).is_some_and(|job| job.to_undo().is_some()) => {
+                self.undo(id, outcome == success());
+                Some(id)
+            }
             Next::Take(id) => {
-                let start = Start { taken: NOW, undo: false, on_crash: CrashPolicy::Fail };
+                let start = Start { taken: NOW, undo, on_crash: CrashPolicy::Fail };
                 let (_, records) = self.queue.start(id, start, NOW).unwrap();
                 self.keep(records);
                 let records = self.queue.finish(id, outcome, true, NOW);
@@ -97,6 +106,15 @@ impl World {
                 Some(id)
             }
         }
+    }
+
+    /// Begins the undo that is due, and ends it or leaves it, as an orderly end would.
+    fn undo(&mut self, id: JobId, ends: bool) {
+        let (_, records) = self.queue.start_undo(id, NOW).unwrap();
+        self.keep(records);
+        let records = if ends { self.queue.undone(id, None, NOW) } else { Vec::new() };
+        self.keep(records);
+        self.queue.put_back(id);
     }
 
     fn archive(&mut self, id: JobId) {
@@ -254,7 +272,7 @@ enum Step {
     Submit(usize),
     SubmitOnce { key: u8, jobs: usize },
     SubmitAfter { back: u64, any: bool },
-    Run { succeeds: bool },
+    Run { succeeds: bool, undo: bool },
     Cancel(u64),
     Say(u64),
     Archive(u64),
@@ -270,7 +288,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_usize).prop_map(Step::Submit),
         3 => (0..12_u8, 1..3_usize).prop_map(|(key, jobs)| Step::SubmitOnce { key, jobs }),
         3 => (1..6_u64, any::<bool>()).prop_map(|(back, any)| Step::SubmitAfter { back, any }),
-        5 => any::<bool>().prop_map(|succeeds| Step::Run { succeeds }),
+        5 => any::<(bool, bool)>().prop_map(|(succeeds, undo)| Step::Run { succeeds, undo }),
         1 => (0..9_u64).prop_map(Step::Cancel),
         1 => (0..9_u64).prop_map(Step::Say),
         4 => (0..9_u64).prop_map(Step::Archive),
@@ -313,8 +331,8 @@ impl Play {
                     self.submit(after(on, statuses));
                 }
             }
-            Step::Run { succeeds } => {
-                self.world.run(if *succeeds { success() } else { failure() });
+            Step::Run { succeeds, undo } => {
+                self.world.run_one(if *succeeds { success() } else { failure() }, *undo);
             }
             Step::Cancel(back) => {
                 let canceled = self.back(*back).map(|id| self.world.queue.cancel(id, NOW));

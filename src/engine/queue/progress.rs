@@ -40,9 +40,7 @@ impl Queue {
         if job.ops[op].state != OpState::Pending || self.is_late(id, now) {
             return None;
         }
-        let skipped = u64::from(std::mem::take(&mut self.skip_token));
-        let token = self.last_token + 1 + skipped;
-        let mut records = Vec::new();
+        let (token, mut records) = (self.next_token(), Vec::new());
         self.record(
             &mut records,
             Record::Started {
@@ -56,6 +54,21 @@ impl Queue {
             },
         );
         Some((token, records))
+    }
+
+    /// The undo that is due in a job holds its locks and begins. Gives its fencing token, or
+    /// nothing where none is due.
+    pub fn start_undo(&mut self, id: JobId, now: Timestamp) -> Option<(u64, Vec<Record>)> {
+        let op = number(self.jobs.get(&id)?.to_undo()?);
+        let (token, mut records) = (self.next_token(), Vec::new());
+        self.record(&mut records, Record::UndoStarted { job: id, op, time: now, token });
+        Some((token, records))
+    }
+
+    /// The token to be given next: greater than any that may be in somebody's hands.
+    fn next_token(&mut self) -> u64 {
+        let skipped = u64::from(std::mem::take(&mut self.skip_token));
+        self.last_token + 1 + skipped
     }
 
     /// The current opcode of a job has ended, or could not start.

@@ -412,6 +412,8 @@ fn a_record_that_does_not_fit_is_refused_and_changes_nothing() {
         Record::Finished { job: id, op: 0, time: NOW, outcome: failure() },
         Record::Finished { job: id, op: 7, time: NOW, outcome: failure() },
         Record::Submitted { time: NOW, first, jobs: vec![], origin: None },
+        Record::UndoStarted { job: id, op: 0, time: NOW, token: 9 },
+        Record::UndoStarted { job: id, op: 7, time: NOW, token: 9 },
     ];
     for record in misfits {
         assert!(live.queue.apply(&record).is_err(), "{record:?}");

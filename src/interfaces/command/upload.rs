@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -45,17 +46,21 @@ pub struct CommandDistributor {
     surroundings: Surroundings,
     timeout: Duration,
     stop: CancelToken,
+    /// Whether what an earlier process left running was ended. Uploads wait for who sees to that.
+    is_alone: Mutex<bool>,
 }
 
 impl CommandDistributor {
     /// For that command, which is ended after `timeout` as a failure. `spool` is a directory of
     /// its own for the contents, made if need be. What uploads of an earlier process with this
-    /// spool have left running is ended first: a node has one upload at a time.
+    /// spool have left running is ended before the first upload, and not earlier: whoever makes
+    /// this may yet find that another process has the configuration. A node has one upload at a
+    /// time.
     ///
     /// # Errors
     ///
     /// `Invalid` where there is no command, or it has other fields; `Io` where the directory
-    /// cannot be made or `/proc` not be read; `Refused` where leftovers do not end.
+    /// cannot be made.
     pub fn new<T: AsRef<str>>(
         command: impl IntoIterator<Item = T>,
         spool: impl Into<PathBuf>,
@@ -70,9 +75,19 @@ impl CommandDistributor {
         let spool = spool.into();
         let settings = Settings { directory: Some(spool.clone()), ..Settings::default() };
         let surroundings = Surroundings::prepare(&settings, "")?.of(&spool)?;
-        end_leftovers(&surroundings.state_id, GRACE)?;
         let spool = surroundings.directory.clone();
-        Ok(Self { command, spool, surroundings, timeout, stop: CancelToken::new() })
+        let (stop, is_alone) = (CancelToken::new(), Mutex::new(false));
+        Ok(Self { command, spool, surroundings, timeout, stop, is_alone })
+    }
+
+    /// Ends what an earlier process left running, once. Where that fails, the next one tries.
+    fn be_alone(&self) -> Result<(), Error> {
+        let mut is_alone = self.is_alone.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_alone {
+            end_leftovers(&self.surroundings.state_id, GRACE)?;
+            *is_alone = true;
+        }
+        Ok(())
     }
 
     fn invocation(&self, node: &str, version: u64, file: &Path) -> Result<Invocation, Error> {
@@ -104,6 +119,7 @@ impl Surroundings {
 impl Distributor for CommandDistributor {
     fn upload(&self, node: &str, copy: &ConfigCopy) -> Result<(), Error> {
         check_node(node)?;
+        self.be_alone()?;
         let file = self.spool.join(format!("{node}.json"));
         std::fs::write(&file, &copy.bytes)
             .map_err(|error| Error::io(format!("cannot write {}", file.display()), error))?;

@@ -113,9 +113,12 @@ impl Distribution {
                 Err(Error::invalid(format!("the distributor panicked: {panic}")))
             })
             .map_err(|error| error.to_string());
-        if let Err(error) = &result {
-            let version = copy.snapshot.version;
-            tracing::warn!(node, version, error, "the node did not get the configuration");
+        let version = copy.snapshot.version;
+        match &result {
+            Ok(()) => tracing::info!(node, version, "the node has the configuration"),
+            Err(error) => {
+                tracing::warn!(node, version, error, "the node did not get the configuration");
+            }
         }
         result
     }

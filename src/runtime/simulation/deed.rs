@@ -26,6 +26,17 @@ pub(super) enum End {
     Heeding,
 }
 
+/// What the hook makes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Hooked {
+    Fine,
+    Refused,
+    /// The hook panics before it.
+    Panic,
+    /// The hook fails after it.
+    FailsAfter,
+}
+
 /// What it locks at a level: a name, or all of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Want {
@@ -49,6 +60,7 @@ pub(super) struct Deed {
     pub(super) lacks: u32,
     /// How often it finds, with its locks, that they are the wrong ones.
     pub(super) changes: u32,
+    pub(super) hooked: Hooked,
     /// A job that follows its end.
     pub(super) child: Option<Box<Deed>>,
 }
@@ -76,23 +88,27 @@ impl Deed {
     /// Whether it comes as far as executing.
     pub(super) fn gets_to_work(&self) -> bool {
         let too_early = [End::WrongArguments, End::WrongPrerequisites, End::PanicInLocks];
-        self.lacks < TRIES && !too_early.contains(&self.end)
+        self.lacks < TRIES && !too_early.contains(&self.end) && self.passes_the_hook()
+    }
+
+    /// Whether the hook before it lets it pass.
+    pub(super) fn passes_the_hook(&self) -> bool {
+        matches!(self.hooked, Hooked::Fine | Hooked::FailsAfter)
     }
 }
 
 /// A panic that is not reported: there are too many of them.
-fn panic_quietly() -> ! {
+pub(super) fn panic_quietly() -> ! {
     resume_unwind(Box::new("as asked"))
 }
 
 fn note(context: &Context, what: What) {
-    let note = Note {
-        job: context.job(),
-        op: context.op_index() as usize,
-        token: context.fencing_token(),
-        what,
-    };
-    world(|world| world.notes.push(note));
+    let (job, op) = (context.job(), context.op_index() as usize);
+    let token = context.fencing_token();
+    world(|world| {
+        let hooked = world.asked.get(&(job, op)) == Some(&token);
+        world.notes.push(Note { job, op, token, what, hooked });
+    });
 }
 
 impl LogicalUnit for Deed {

@@ -1,96 +1,23 @@
 //! One history: random steps over several lives of a master, each checked.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::Entry;
-use std::iter::Sum;
-use std::ops::AddAssign;
+mod archiving;
+mod clients;
+mod told;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::jobs;
 use super::laws::{self, Before, Deeds, Moment};
 use super::life::{Life, Start, Time};
 use super::random::Random;
+use super::rules::Gate;
 use super::shadow::Shadow;
 use super::world::{Meanwhile, World, world};
-use crate::runtime::{CancelAnswer, Limits};
+use crate::runtime::Limits;
 use crate::store::sim::{Fault, SimDisk};
-use crate::vocabulary::{ErrorKind, Job, JobId, JobOp, OpErrorKind, Outcome, Record, UndoState};
-
-/// What has happened, so that a run can say that it was worth its time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Told {
-    pub(super) histories: u64,
-    pub(super) steps: u64,
-    jobs: u64,
-    crashes: u64,
-    torn_writes: u64,
-    restarts: u64,
-    cancelled: u64,
-    undone: u64,
-    interrupted: u64,
-    late: u64,
-    postponed: u64,
-    children: u64,
-    copies: u64,
-}
-
-impl AddAssign for Told {
-    fn add_assign(&mut self, other: Self) {
-        self.histories += other.histories;
-        self.steps += other.steps;
-        self.jobs += other.jobs;
-        self.crashes += other.crashes;
-        self.torn_writes += other.torn_writes;
-        self.restarts += other.restarts;
-        self.cancelled += other.cancelled;
-        self.undone += other.undone;
-        self.interrupted += other.interrupted;
-        self.late += other.late;
-        self.postponed += other.postponed;
-        self.children += other.children;
-        self.copies += other.copies;
-    }
-}
-
-impl Told {
-    /// What a job that has ended went through.
-    fn count(&mut self, job: &Job) {
-        let failed = |kind| {
-            let kinds = job.ops.iter().filter_map(|op| match op.outcome() {
-                Some(Outcome::Error(error)) => Some(error.kind),
-                _ => None,
-            });
-            u64::from(kinds.into_iter().any(|found| found == kind))
-        };
-        self.undone += u64::from(job.ops.iter().any(|op| op.undo == UndoState::Done));
-        self.interrupted += failed(OpErrorKind::Interrupted);
-        self.late += failed(OpErrorKind::TimedOut);
-        self.postponed += u64::from(job.ops.iter().any(|op| op.tries.count > 0));
-        let is_child = |op: &JobOp| op.opcode.comment.is_some();
-        self.children += u64::from(job.ops.iter().any(is_child));
-    }
-}
-
-impl Sum for Told {
-    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
-        parts.fold(Self::default(), |mut sum, part| {
-            sum += part;
-            sum
-        })
-    }
-}
-
-impl Told {
-    /// A simulation in which something never happens checks nothing of it.
-    pub(super) fn assert_that_everything_happened(&self) {
-        let Self { crashes, torn_writes, restarts, cancelled, undone, .. } = *self;
-        let Self { interrupted, late, postponed, children, copies, .. } = *self;
-        let all = [crashes, torn_writes, restarts, cancelled, undone, interrupted, late];
-        for often in all.into_iter().chain([postponed, children, copies]) {
-            assert!(often > self.histories / 100, "{self:?}");
-        }
-    }
-}
+use crate::vocabulary::{Job, JobId, Record};
+pub(super) use told::Told;
 
 /// How the power or the process goes.
 #[derive(Clone, Copy, Debug)]
@@ -105,12 +32,18 @@ pub(super) struct History {
     random: Random,
     tell: bool,
     disk: SimDisk,
+    archive_disk: SimDisk,
     time: Time,
     /// None only between two lives.
     life: Option<Life>,
     shadow: Shadow,
     before: Before,
     deeds: Deeds,
+    /// The jobs that have left the queue, as they were.
+    archived: BTreeMap<JobId, Job>,
+    /// Which jobs were submitted under which key.
+    keys: BTreeMap<String, Vec<JobId>>,
+    gate: Gate,
     /// Jobs that were told, in this life, that they were cancelled before anything ran.
     stopped: BTreeSet<JobId>,
     /// How many of the world's notes are from earlier lives, and how many are checked.
@@ -123,17 +56,23 @@ impl History {
     pub(super) fn new(seed: u64, tell: bool) -> Self {
         world(|world| *world = World::default());
         let mut random = Random::new(seed);
-        let (disk, time) = (SimDisk::default(), Time::default());
-        let life = open(&disk, &time, &mut random);
+        let (disk, archive_disk, time) = (SimDisk::default(), SimDisk::default(), Time::default());
+        let (store, records, _) = Life::read(&disk).unwrap();
+        let start = how_to_start(&mut random);
+        let life = Life::begin((store, records), &archive_disk, &start, &time);
         Self {
             random,
             tell,
             disk,
+            archive_disk,
             time,
             life: Some(life),
             shadow: Shadow::new(Limits::default().feedback_bytes),
             before: Before::default(),
             deeds: Deeds::new(),
+            archived: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            gate: Gate::default(),
             stopped: BTreeSet::new(),
             notes_before: 0,
             notes_checked: 0,
@@ -171,7 +110,10 @@ impl History {
         self.told.steps += 1;
         let micros = self.random.below(2_000_000) as i64 - 100_000;
         self.time.pass(micros);
-        match self.random.below(40) {
+        match self.random.below(44) {
+            40 | 41 => self.archive(),
+            42 => self.change_rules(),
+            43 => self.submit_under_a_key(),
             0..5 => self.submit(),
             5..8 => self.cancel(),
             8..10 => self.hurry(),
@@ -187,92 +129,10 @@ impl History {
         self.check();
     }
 
-    fn submit(&mut self) {
-        let next = self.next_id();
-        let batch = jobs::batch(&mut self.random, next);
-        let count = batch.len() as u64;
-        match self.life().core.master().begin_submit(batch, None) {
-            Ok(answer) => {
-                let expected: Vec<u64> = (next..next + count).collect();
-                let ids: Vec<u64> = answer.value.iter().map(|id| id.get()).collect();
-                assert_eq!(ids, expected, "the ids of a batch follow one another");
-                self.told.jobs += count;
-                self.learn();
-                self.say(|| format!("submitted {ids:?}"));
-            }
-            Err(error) => {
-                // Drained, or it depends on a job that is not there.
-                let fits = [ErrorKind::Refused, ErrorKind::Invalid, ErrorKind::NotFound];
-                assert!(fits.contains(&error.kind()), "{error}");
-                assert_eq!(self.next_id(), next, "nothing is half submitted");
-            }
-        }
-    }
-
-    /// What the jobs are that are new.
-    fn learn(&mut self) {
-        let inner = Arc::clone(self.life().inner());
-        let shell = inner.shell();
-        for job in shell.queue.jobs().rev() {
-            match self.deeds.entry(job.id) {
-                Entry::Occupied(_) => break,
-                Entry::Vacant(new) => _ = new.insert(laws::deeds_of(&job)),
-            }
-        }
-    }
-
     /// What is due by the clock.
     fn pass_time(&mut self) {
         let next = self.life_mut().core.pass_time();
         self.say(|| format!("looked at the clock; next at {next:?}"));
-    }
-
-    /// The number that the next job gets.
-    fn next_id(&self) -> u64 {
-        self.life().job_ids().last().map_or(1, |last| last.get() + 1)
-    }
-
-    fn any_job(&mut self) -> Option<JobId> {
-        let ids = self.life().job_ids();
-        (!ids.is_empty()).then(|| ids[self.random.below(ids.len())])
-    }
-
-    fn cancel(&mut self) {
-        let Some(id) = self.any_job() else { return };
-        let answer = self.life().core.master().cancel(id).unwrap().value;
-        self.say(|| format!("cancelled {id}: {answer:?}"));
-        if [CancelAnswer::Dequeued, CancelAnswer::StoppedWaiting].contains(&answer) {
-            self.told.cancelled += 1;
-            self.stopped.insert(id);
-            let shell = self.life().inner().shell();
-            let job = shell.queue.get(id).unwrap();
-            let at_once = job.status().is_final() || job.to_undo().is_some();
-            assert!(at_once, "a job that does not run is cancelled at once: {job:#?}");
-        }
-    }
-
-    fn hurry(&mut self) {
-        let Some(id) = self.any_job() else { return };
-        let priority = jobs::priority(&mut self.random);
-        let hurried = self.life().core.master().change_priority(id, priority);
-        let fits = hurried.as_ref().err().is_none_or(|error| error.kind() == ErrorKind::Refused);
-        assert!(fits, "{hurried:?}");
-        self.say(|| format!("hurried {id}: {}", hurried.is_ok()));
-    }
-
-    fn drain(&mut self) {
-        let drained = self.random.one_in(3);
-        self.life().core.master().set_drained(drained).unwrap();
-        self.say(|| format!("drained: {drained}"));
-    }
-
-    /// Whoever asks gets an answer in whatever state things are.
-    fn look(&mut self) {
-        let Some(id) = self.any_job() else { return };
-        let master = self.life().core.master();
-        let known = (master.why(id).is_some(), master.progress(id, 0).is_some());
-        assert_eq!(known, (true, true));
-        _ = master.locks(true);
     }
 
     /// One task, during which somebody else may act, and the process may die.
@@ -365,6 +225,7 @@ impl History {
         self.disk.set_fault(None);
         if matches!(crash, Crash::Power) {
             self.disk.lose_power(self.random.next());
+            self.archive_disk.lose_power(self.random.next());
         }
         self.begin_again(being_written);
     }
@@ -376,10 +237,19 @@ impl History {
         let copied = records.iter().any(|record| matches!(record, Record::Copied { .. }));
         self.told.copies += u64::from(copied);
         let start = how_to_start(&mut self.random);
-        self.life = Some(Life::begin(store, records, &start, &self.time));
+        let life = Life::begin((store, records), &self.archive_disk, &start, &self.time);
+        self.life = Some(life);
         self.before.forget();
         self.stopped.clear();
-        self.deeds.retain(|id, _| self.shadow.queue().get(*id).is_some());
+        let queue = self.shadow.queue();
+        // Whatever is not in the queue again is in the archive, or was never on disk.
+        self.archived.retain(|id, _| queue.get(*id).is_none());
+        let known = |id: &JobId| queue.get(*id).is_some() || self.archived.contains_key(id);
+        self.deeds.retain(|id, _| known(id));
+        self.keys.retain(|_, ids| known(&ids[0]));
+        let shell = Arc::clone(self.life().inner());
+        self.gate = Gate::begin_again(&shell.shell().queue, &self.deeds);
+        self.assert_archived();
         self.notes_before = world(|world| world.notes.len());
         self.notes_checked = self.notes_before;
     }
@@ -409,9 +279,7 @@ impl History {
         self.begin_again(&[]);
     }
 
-    /// Has everything go on until nothing does: then everything has ended.
-    fn settle(&mut self) {
-        self.say(|| "no more of this".to_owned());
+    fn go_on(&mut self) {
         loop {
             let tasks = self.life_mut().core.tasks();
             let which = self.random.below(tasks);
@@ -422,6 +290,20 @@ impl History {
             self.learn();
             self.check();
         }
+    }
+
+    /// Has everything go on until nothing does, with the rules as they are; then without any.
+    fn settle(&mut self) {
+        self.say(|| "no more of this".to_owned());
+        self.go_on();
+        let inner = Arc::clone(self.life().inner());
+        Gate::assert_explained(&inner.shell().queue, &self.deeds);
+        for state in self.life().core.master().filters().value {
+            self.gate.rules_changed(&inner.shell().queue);
+            self.life().core.master().delete_filter(state.rule.id).unwrap();
+            self.check();
+        }
+        self.go_on();
         self.assert_settled();
     }
 
@@ -441,14 +323,27 @@ impl History {
         assert_eq!(master.config().reservations(), [], "somebody has something reserved");
         let inner = Arc::clone(self.life().inner());
         let shell = inner.shell();
-        world(|world| laws::assert_ended_rightly(&shell.queue, &self.deeds, &world.notes));
+        world(|world| {
+            let (queue, archived) = (&shell.queue, &self.archived);
+            laws::assert_ended_rightly(queue, archived, &self.deeds, &world.notes);
+        });
         shell.queue.jobs().for_each(|job| self.told.count(&job));
+        drop(shell);
+        self.archived.values().for_each(|job| self.told.count(job));
+        self.told.paused += u64::from(self.gate.paused);
+        self.told.rejected += u64::from(self.gate.rejected);
+        self.told.limited += u64::from(self.gate.limited);
+        self.assert_archived();
     }
 
     /// What is true after every step. All of it is looked at after each only where a history is
     /// told: what is wrong stays wrong, and looking takes longer than the step.
     fn check(&mut self) {
         self.check_world();
+        let inner = Arc::clone(self.life().inner());
+        let shell = inner.shell();
+        self.gate.look(&shell.queue, &self.deeds, shell.stopping);
+        drop(shell);
         if self.tell || self.told.steps % 4 == 0 {
             self.check_queue();
         }
@@ -468,6 +363,8 @@ impl History {
             for place in self.notes_checked..world.notes.len() {
                 let moment = Moment {
                     shadow: &self.shadow,
+                    archived: &self.archived,
+                    gate: &self.gate,
                     deeds: &self.deeds,
                     earlier: &world.notes[..place],
                     in_this_life: self.notes_before,
@@ -477,6 +374,9 @@ impl History {
                 moment.assert_allowed(&world.notes[place]);
             }
             self.notes_checked = world.notes.len();
+            for told in std::mem::take(&mut world.succeeded) {
+                laws::assert_told_rightly(&self.deeds, &world.notes, told);
+            }
         });
     }
 }
@@ -484,9 +384,4 @@ impl History {
 fn how_to_start(random: &mut Random) -> Start {
     let spare_log = random.one_of(&[100, 1000, 10_000]);
     Start { workers: random.below(4) + 1, spare_log }
-}
-
-fn open(disk: &SimDisk, time: &Time, random: &mut Random) -> Life {
-    let (store, records, _) = Life::read(disk).unwrap();
-    Life::begin(store, records, &how_to_start(random), time)
 }

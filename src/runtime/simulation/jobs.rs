@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::deed::{Deed, End, NAMES, Want};
+use super::deed::{Deed, End, Hooked, NAMES, Want};
 use super::random::Random;
 use crate::runtime::TypedOp;
 use crate::vocabulary::{
-    CrashPolicy, Dependency, JobId, JobRef, JobTerms, NewJob, OpCode, OpTerms, Priority, Status,
+    CrashPolicy, Dependency, JobId, JobRef, JobTerms, NewJob, OpCode, OpTerms, Priority, Reason,
+    Status,
 };
 
 /// Jobs to submit together; they may depend on one another and on the last ones before them.
@@ -31,7 +32,20 @@ fn opcode(random: &mut Random, place: usize, next: u64) -> OpCode {
             opcode = opcode.after(Dependency { on, statuses: statuses(random) });
         }
     }
+    opcode.dry_run = random.one_in(20);
+    opcode.reason.extend(limit(random));
     opcode.with_priority(priority(random))
+}
+
+/// A limit that the job brings along; once in a while one that is none, and is refused.
+fn limit(random: &mut Random) -> Option<Reason> {
+    let texts = ["rate-limit:1:a", "rate-limit:1:b", "rate-limit:2:a", "because"];
+    let text = match random.below(400) {
+        0 => "rate-limit:a few",
+        1..30 => random.one_of(&texts),
+        _ => return None,
+    };
+    Some(Reason { source: "user".into(), text: text.into(), time_ns: 0 })
 }
 
 /// Mostly, as long as it takes.
@@ -66,6 +80,7 @@ fn deed(random: &mut Random) -> Deed {
         End::Heeding,
         End::Heeding,
     ];
+    let hooked = [Hooked::Refused, Hooked::Panic, Hooked::FailsAfter];
     Deed {
         wants: wants(random),
         cluster: random.one_in(12),
@@ -77,6 +92,7 @@ fn deed(random: &mut Random) -> Deed {
         reserves: random.one_in(6).then(|| random.below(2) as u8),
         lacks: if random.one_in(6) { random.below(4) as u32 } else { 0 },
         changes: if random.one_in(6) { random.below(3) as u32 } else { 0 },
+        hooked: if random.one_in(12) { random.one_of(&hooked) } else { Hooked::Fine },
         child: None,
     }
 }

@@ -1,8 +1,10 @@
 //! What has to be true after every step, and at the end.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::deed::{Deed, End, TRIES};
+use super::rules::{Gate, is_rejected};
 use super::shadow::Shadow;
 use super::world::{Note, What};
 use crate::engine::queue::Queue;
@@ -84,6 +86,8 @@ pub(super) fn assert_alone(queue: &Queue, deeds: &Deeds) {
 /// What was known when a deed was done.
 pub(super) struct Moment<'a> {
     pub(super) shadow: &'a Shadow,
+    pub(super) archived: &'a BTreeMap<JobId, Job>,
+    pub(super) gate: &'a Gate,
     pub(super) deeds: &'a Deeds,
     /// What deeds did before, and before the last crash.
     pub(super) earlier: &'a [Note],
@@ -107,13 +111,18 @@ impl Moment<'_> {
 
     fn assert_may_begin(&self, note: &Note, job: &Job) {
         assert!(!self.stopped.contains(&note.job), "{note:?}, and it was cancelled");
+        assert!(note.hooked, "{note:?}, and the hook was not asked about this start");
+        self.gate.assert_may_begin(note.job);
         let op = &job.ops[note.op];
         assert!(op.outcome().is_none(), "{note:?}, and it has ended: {job:#?}");
+        assert!(!op.opcode.dry_run, "{note:?} in a dry run");
+        let passes = self.deeds[&note.job][note.op].passes_the_hook();
+        assert!(passes, "{note:?}, and the hook did not let it pass");
         let succeeded = |op: &JobOp| op.outcome().map(Outcome::status) == Some(Status::Success);
         assert!(job.ops[..note.op].iter().all(succeeded), "{note:?}, out of turn: {job:#?}");
         for dependency in &op.opcode.depends {
-            let ended =
-                on(dependency, self.shadow.queue()).is_some_and(|on| on.status().is_final());
+            let on = on(dependency, self.shadow.queue(), self.archived);
+            let ended = on.is_some_and(|on| on.status().is_final());
             assert!(ended, "{note:?}, before what it waits for: {dependency:?}");
         }
         self.assert_token(note);
@@ -126,8 +135,8 @@ impl Moment<'_> {
         assert!(!again || repeatable, "{note:?}, which may not be repeated");
     }
 
-    /// No start has the token of another, and of two that have to be alone somewhere, the later
-    /// one has the greater.
+    /// No start, of a deed or of an undo, has the token of another, and of two that have to be
+    /// alone somewhere, the later one has the greater.
     fn assert_token(&self, note: &Note) {
         let places = self.deeds[&note.job][note.op].places();
         let collides = |other: &Note| {
@@ -135,7 +144,7 @@ impl Moment<'_> {
             let pairs = places.iter().flat_map(|one| theirs.iter().map(move |other| (one, other)));
             pairs.into_iter().any(|((one, alone), (other, also))| one == other && (*alone || *also))
         };
-        for other in self.earlier.iter().filter(|other| other.what == What::Began) {
+        for other in self.earlier {
             assert_ne!(other.token, note.token, "{note:?} after {other:?}");
             let grows = other.token < note.token || !collides(other);
             assert!(grows, "{note:?} after {other:?}");
@@ -146,6 +155,8 @@ impl Moment<'_> {
         let op = &job.ops[note.op];
         assert_eq!(op.undo, UndoState::Wanted, "{note:?}, and nobody on disk wants that: {job:#?}");
         let same = |earlier: &&Note| (earlier.job, earlier.op) == (note.job, note.op);
+        assert_eq!(op.fencing_token, Some(note.token), "{note:?}: its token is not on disk");
+        self.assert_token(note);
         let began = self.earlier.iter().filter(same).any(|note| note.what == What::Began);
         // One that was to begin when the master died may not have come to it.
         let perhaps = self.crashed && op.on_crash != CrashPolicy::Fail;
@@ -163,25 +174,46 @@ impl Moment<'_> {
     }
 }
 
-fn on<'q>(dependency: &Dependency, queue: &'q Queue) -> Option<&'q Job> {
+/// The hook hears of a success once it is one: of the deed that was done under that token.
+pub(super) fn assert_told_rightly(deeds: &Deeds, notes: &[Note], told: (JobId, usize, u64)) {
+    let (job, op, token) = told;
+    let done =
+        |note: &Note| (note.job, note.op, note.token, note.what) == (job, op, token, What::Began);
+    assert!(notes.iter().any(done), "the hook hears of {told:?}");
+    let well = [End::Well, End::Heeding].contains(&deeds[&job][op].end);
+    assert!(well, "the hook hears of {told:?} as a success");
+}
+
+fn on<'q>(
+    dependency: &Dependency,
+    queue: &'q Queue,
+    archived: &'q BTreeMap<JobId, Job>,
+) -> Option<&'q Job> {
     let JobRef::Id(id) = dependency.on else { panic!("{dependency:?} was not resolved") };
-    queue.get(id)
+    queue.get(id).or_else(|| archived.get(&id))
 }
 
 /// Every job has ended, and so by the table of dependencies and by what its deeds were to do. A
 /// job that was cancelled has gone part of that way.
-pub(super) fn assert_ended_rightly(queue: &Queue, deeds: &Deeds, notes: &[Note]) {
-    for job in queue.jobs() {
+pub(super) fn assert_ended_rightly(
+    queue: &Queue,
+    archived: &BTreeMap<JobId, Job>,
+    deeds: &Deeds,
+    notes: &[Note],
+) {
+    for job in queue.jobs().chain(archived.values().map(Cow::Borrowed)) {
         assert!(job.status().is_final(), "nothing goes on, and there is {job:#?}");
         if is_entangled(&job, &deeds[&job.id]) {
             continue;
         }
-        let expected = expected_statuses(&job, queue, &deeds[&job.id]);
+        let status = |dependency: &Dependency| on(dependency, queue, archived).map(Job::status);
+        let expected = expected_statuses(&job, &status, &deeds[&job.id]);
         let found: Vec<Status> =
             job.ops.iter().filter_map(|op| op.outcome().map(Outcome::status)).collect();
         let same = found.iter().zip(&expected).take_while(|(one, other)| one == other).count();
         let rest_is_canceled = found[same..].iter().all(|status| *status == Status::Canceled);
         let fits = same == found.len()
+            || is_rejected(&job)
             || (job.cancel_requested.is_some() && rest_is_canceled)
             || (is_late(&job, same) && !found[same..].contains(&Status::Success));
         assert!(fits, "expected {expected:?} of {job:#?}");
@@ -210,12 +242,15 @@ fn is_late(job: &Job, op: usize) -> bool {
         if error.kind == OpErrorKind::TimedOut)
 }
 
-fn expected_statuses(job: &Job, queue: &Queue, deeds: &[Deed]) -> Vec<Status> {
+/// How the job of a dependency has ended.
+type Ends<'a> = &'a dyn Fn(&Dependency) -> Option<Status>;
+
+fn expected_statuses(job: &Job, ends: Ends<'_>, deeds: &[Deed]) -> Vec<Status> {
     let mut before = Status::Success;
     let mut statuses = Vec::new();
     for (op, deed) in job.ops.iter().zip(deeds) {
         if before == Status::Success {
-            before = first_unmet(op, queue).unwrap_or_else(|| own_end(op, deed));
+            before = first_unmet(op, ends).unwrap_or_else(|| own_end(op, deed));
         }
         statuses.push(before);
     }
@@ -223,8 +258,7 @@ fn expected_statuses(job: &Job, queue: &Queue, deeds: &[Deed]) -> Vec<Status> {
 }
 
 /// What the first dependency that does not hold makes of the opcode.
-fn first_unmet(op: &JobOp, queue: &Queue) -> Option<Status> {
-    let status = |dependency: &Dependency| on(dependency, queue).map(Job::status);
+fn first_unmet(op: &JobOp, status: Ends<'_>) -> Option<Status> {
     let met = |dependency: &&Dependency| {
         let status = status(dependency);
         let any = dependency.statuses.is_empty() && status != Some(Status::Canceled);
@@ -241,7 +275,10 @@ fn own_end(op: &JobOp, deed: &Deed) -> Status {
     match deed.end {
         _ if interrupted && deed.on_crash != CrashPolicy::Retry => Status::Error,
         _ if deed.lacks >= TRIES => Status::Error,
+        End::WrongArguments | End::WrongPrerequisites | End::PanicInLocks => Status::Error,
+        _ if !deed.passes_the_hook() => Status::Error,
         End::Well | End::Heeding => Status::Success,
+        _ if op.opcode.dry_run => Status::Success,
         _ => Status::Error,
     }
 }
@@ -254,7 +291,7 @@ fn assert_undone_rightly(job: &Job, deeds: &[Deed], began: impl Fn(usize) -> boo
         let unknown = matches!(op.outcome(), Some(Outcome::Error(error))
             if error.kind == OpErrorKind::Interrupted)
             && deed.on_crash == CrashPolicy::Fail;
-        let perhaps = deed.undo && op.on_crash != CrashPolicy::Fail;
+        let perhaps = deed.undo && op.on_crash != CrashPolicy::Fail && !op.opcode.dry_run;
         let fits = match &op.undo {
             UndoState::Possible => deed.undo && job.status() == Status::Success,
             UndoState::None => !began || unknown,

@@ -5,14 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::deed::Deed;
+use super::hook::Watching;
 use crate::engine::queue::Queue;
 use crate::runtime::inner::Inner;
 use crate::runtime::sync::Mutex;
 use crate::runtime::{Clock, Core, Limits, Master, Registry};
 use crate::store::sim::SimDisk;
-use crate::store::{LogStore, Sizes};
+use crate::store::{Archive, LogStore, Sizes};
 use crate::vocabulary::{Error, JobId, Record, Timestamp};
 
+/// Small, so that jobs of one bucket come into several files.
+const PART_BYTES: u64 = 3000;
 const SIZES: Sizes = Sizes { segment: 2000, fill: 64 };
 
 /// Time, as the history makes it.
@@ -60,11 +63,17 @@ impl Life {
         Ok((store, records, queue))
     }
 
-    pub(super) fn begin(store: LogStore, records: Vec<Record>, start: &Start, time: &Time) -> Self {
+    pub(super) fn begin(
+        (store, records): (LogStore, Vec<Record>),
+        archive: &SimDisk,
+        start: &Start,
+        time: &Time,
+    ) -> Self {
         let builder = Master::builder("").store(Box::new(store), records);
         let builder = builder.units(Registry::add_typed::<Deed>).clock(time.clock());
         let builder = builder.workers(start.workers).spare_log(start.spare_log);
-        Self { core: builder.without_threads().unwrap() }
+        let archive = Archive::open_in(Box::new(archive.clone()), "archive".into(), PART_BYTES);
+        Self { core: builder.hook(Watching).with_archive(Some(archive)).unwrap() }
     }
 
     pub(super) fn inner(&self) -> &Arc<Inner> {

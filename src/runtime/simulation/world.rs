@@ -20,6 +20,8 @@ pub(super) struct Note {
     pub(super) op: usize,
     pub(super) token: u64,
     pub(super) what: What,
+    /// Whether the hook was asked about this very start.
+    pub(super) hooked: bool,
 }
 
 /// What a client does while an opcode executes.
@@ -34,6 +36,10 @@ pub(super) enum Meanwhile {
 #[derive(Default)]
 pub(super) struct World {
     pub(super) notes: Vec<Note>,
+    /// About which starts the hook was asked, by their fencing tokens, and of which it was told
+    /// that they have succeeded.
+    pub(super) asked: HashMap<(JobId, usize), u64>,
+    pub(super) succeeded: Vec<(JobId, usize, u64)>,
     pub(super) meanwhile: Option<(Master, Meanwhile)>,
     /// How often a deed has found that its locks are the wrong ones, since it last went on.
     pub(super) changed: HashMap<(JobId, usize), u32>,

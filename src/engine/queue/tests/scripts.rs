@@ -11,6 +11,7 @@
 //! | `take`, `put-back 1` | a worker takes the next job up; it lets go of it |
 //! | `start 1 undo retry` | its opcode begins to execute; it can be undone; its crash policy |
 //! | `finish 1 error`, `finish 1 refused` | it ends so; `refused` did nothing |
+//! | `start-undo 1` | the undo that is due begins |
 //! | `undone 1`, `undone 1 error` | an undo has ended |
 //! | `cancel 1`, `hurry 1 -5`, `say 1 text`, `drain on` | what others do |
 //! | `crash` | what is in records is read back, and recovery decides |
@@ -68,6 +69,10 @@ impl Live {
                 let records = self.queue.finish(id, outcome, words[2] != "refused", NOW);
                 self.kept(records, None)
             }
+            "start-undo" => match self.queue.start_undo(id, NOW) {
+                Some((token, records)) => self.kept(records, Some(format!("token {token}"))),
+                None => vec!["nothing is to be undone".to_owned()],
+            },
             "undone" => {
                 let error = words.get(2).map(|word| OpError::exec(*word));
                 let records = self.queue.undone(id, error, NOW);

@@ -63,12 +63,24 @@ finish 1 error
     UndoWanted { job: 1, except: None }
 status
     1 running: success (to be undone), error (to be undone), queued
+start-undo 1
+    UndoStarted { job: 1, op: 1, token: 3 }
+    token 3
 undone 1 stuck
     Undone { job: 1, op: 1, error: Some(OpError { kind: Exec, message: "stuck", code: None }) }
+start-undo 1
+    UndoStarted { job: 1, op: 0, token: 4 }
+    token 4
+crash
+start-undo 1
+    UndoStarted { job: 1, op: 0, token: 6 }
+    token 6
 undone 1
     Undone { job: 1, op: 0, error: None }
     Closed { job: 1, cause: Failed }
 undone 1
+start-undo 1
+    nothing is to be undone
 put-back 1
 status
     1 error: success (undone), error (not undone), error
