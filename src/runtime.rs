@@ -9,6 +9,7 @@ mod aside;
 mod asking;
 mod builder;
 mod cancel;
+mod changes;
 mod clients;
 mod clock;
 mod commits;
@@ -63,6 +64,7 @@ pub use crate::engine::queue::{Bucket, FilterState};
 pub use crate::store::{FenceName, ForeignLocks, LockDir, OwnerRecord, Swept};
 pub use builder::MasterBuilder;
 pub use cancel::{CancelCause, CancelToken, OnCancel};
+pub use changes::{Changes, Follower};
 pub use clients::{ClientId, ClientTold, is_client};
 pub use clock::Clock;
 pub use config_writer::{
@@ -74,6 +76,7 @@ pub use context::Context;
 pub use core::Core;
 pub use fences::{DeadOwner, GlobalLocks};
 pub use hooks::Hook;
+pub use listing::PieceOfList;
 pub use lock_manager::{
     Asked, LockGuard, LockManager, LockOptions, LockOwner, Locks, LocksBuilder, ThisThread,
 };

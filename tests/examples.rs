@@ -25,6 +25,24 @@ fn printed(show: Shows, main: fn() -> Result<(), Box<dyn Error>>) -> String {
     String::from_utf8(out).unwrap()
 }
 
+/// `docs/examples.md` says what each prints.
+fn assert_is_on_the_page(name: &str, expected: &str) {
+    let said = format!("```text\n$ cargo run --example {name}\n{expected}```\n");
+    assert!(include_str!("../docs/examples.md").contains(&said), "{said}");
+}
+
+#[test]
+fn every_example_is_on_the_page() {
+    let page = include_str!("../docs/examples.md");
+    let examples = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/examples")).unwrap();
+    for entry in examples {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        // A directory holds parts of the example of that name, or is one itself.
+        let source = name.strip_suffix(".rs").unwrap_or(&name);
+        assert!(page.contains(&format!("examples/{source}")), "{name} is not on the page");
+    }
+}
+
 #[test]
 fn levels_of_ones_own() {
     let expected = "\
@@ -33,6 +51,7 @@ holding tank (shared), tank/db, tank/web
 job 1: success
 ";
     assert_eq!(printed(levels::show, levels::main), expected);
+    assert_is_on_the_page("levels", expected);
 }
 
 #[test]
@@ -44,6 +63,7 @@ job 3 (migrate db1): success, after 0 jobs
 job 4 (power node1 off): success, after 2 jobs
 ";
     assert_eq!(printed(chained::show, chained::main), expected);
+    assert_is_on_the_page("chained", expected);
 }
 
 #[test]
@@ -61,6 +81,7 @@ opcode: error: the host does not see the device, undone
 opcode: error: Preceding opcode failed
 ";
     assert_eq!(printed(undo::show, undo::main), expected);
+    assert_is_on_the_page("undo", expected);
 }
 
 #[test]
@@ -78,4 +99,5 @@ part 3
 job 1: success
 ";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
+    assert_is_on_the_page("restart", expected);
 }

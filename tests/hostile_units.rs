@@ -255,7 +255,8 @@ fn the_last_handle_may_be_dropped_inside_an_opcode() {
 fn a_callback_that_panics_does_not_stop_the_log() {
     let (master, _slot, _heard, _let_go) = called();
     let first = master.submit_one(calling("nothing")).unwrap();
-    master.on_any_change(|| panic!("as asked"));
+    let follower = master.follow();
+    follower.on_change_since(follower.since(None).mark, || panic!("as asked"));
     master.on_change(first.plus(1), || panic!("as asked"));
     let answer = master.begin_submit(vec![calling("nothing")], None).unwrap();
     master.on_durable(answer.position + 1, |_| panic!("as asked"));

@@ -43,7 +43,7 @@ const TOUCHES: &[(&str, &[&str])] = &[
     ("rustix", &["store/file.rs", "store/fence/", "interfaces/", "bin/"]),
     ("mio", &["interfaces/luxi/"]),
     ("toml", &["interfaces/", "bin/"]),
-    ("regex", &["vocabulary/filter/", "interfaces/"]),
+    ("regex", &["vocabulary/filter/", "interfaces/", "bin/lockmaster/list/"]),
     ("signal_hook", &["bin/"]),
     ("clap", &["bin/"]),
     ("indicatif", &["bin/"]),

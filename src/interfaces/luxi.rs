@@ -5,6 +5,7 @@
 //! The promises are in `design/luxi.md`.
 
 mod archiving;
+mod changes;
 mod client;
 mod cluster;
 mod connection;
@@ -32,7 +33,7 @@ mod stats;
 mod submit;
 mod watch;
 
-pub use client::{Change, Client};
+pub use client::{Change, Changes, Client};
 pub use explain::explanation_to_json;
 pub use fields::Field;
 pub use frame::{Decoder, END, FrameTooLong};

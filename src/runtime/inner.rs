@@ -40,7 +40,7 @@ pub(super) struct Inner {
     /// A client lets a worker write first.
     pub(super) giving_way: AtomicBool,
     pub(super) commits: Commits,
-    pub(super) watch: Watch,
+    pub(super) watch: Arc<Watch>,
     pub(super) locks: LockManager<Waiting>,
     pub(super) clients: Clients,
     /// What the jobs hold among processes.
@@ -89,7 +89,7 @@ impl Inner {
             writing: AtomicBool::new(false),
             giving_way: AtomicBool::new(false),
             commits: Commits::default(),
-            watch: Watch::new(),
+            watch: Arc::new(Watch::new(u64::try_from(parts.clock.now().as_micros()).unwrap_or(0))),
             locks: parts.locks,
             clients: Clients::new(),
             fenced: parts.fenced,

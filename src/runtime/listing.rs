@@ -7,28 +7,56 @@
 use super::master::Master;
 use super::view::{Answer, JobView};
 use crate::store::Archive;
-use crate::vocabulary::{Error, JobId};
+use crate::vocabulary::{Error, JobId, Status};
 
 /// How many jobs are copied while the queue lock is held once.
 const LOOK_AT: usize = 256;
+/// How many jobs are looked at while the queue lock is held once, to see which are wanted.
+const PASS_OVER: usize = 2048;
 /// About how many bytes of jobs are copied while the queue lock is held once.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// Jobs, and how far was looked for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PieceOfList {
+    /// Those that are wanted, by id.
+    pub jobs: Vec<JobView>,
+    /// The last job that was looked at; none where there are no more.
+    pub end: Option<JobId>,
+}
 
 impl Master {
     /// The next jobs above that id, by id, as they are now; none where there are no more. Costs
     /// O(what is handed out), which is bounded.
     #[must_use]
     pub fn jobs_after(&self, after: Option<JobId>) -> Answer<Vec<JobView>> {
-        let (mut value, mut bytes) = (Vec::new(), 0);
+        let Answer { value, position } = self.jobs_of_status_after(after, &Status::ALL);
+        Answer { value: value.jobs, position }
+    }
+
+    /// Of the next jobs above that id, those with one of these statuses. Others are passed over
+    /// without a copy: as many jobs as are looked at, which is bounded, cost about what few copies
+    /// do.
+    #[must_use]
+    pub fn jobs_of_status_after(
+        &self,
+        after: Option<JobId>,
+        statuses: &[Status],
+    ) -> Answer<PieceOfList> {
+        let mut piece = PieceOfList { jobs: Vec::new(), end: None };
+        let mut bytes = 0;
         let shell = self.inner.shell();
-        for job in shell.queue.after(after).take(LOOK_AT) {
-            if bytes > PIECE_BYTES {
+        for job in shell.queue.after(after).take(PASS_OVER) {
+            if bytes > PIECE_BYTES || piece.jobs.len() == LOOK_AT {
                 break;
             }
-            bytes += job.bytes();
-            value.push(JobView::of(&shell.queue, &job, &self.inner.registry));
+            piece.end = Some(job.id);
+            if statuses.contains(&shell.queue.status(&job)) {
+                bytes += job.bytes();
+                piece.jobs.push(JobView::of(&shell.queue, &job, &self.inner.registry));
+            }
         }
-        Answer { value, position: shell.position }
+        Answer { value: piece, position: shell.position }
     }
 
     /// The highest id that was given out, archived jobs included; none where none was.

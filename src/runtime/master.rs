@@ -16,8 +16,8 @@ use super::view::{Answer, CancelAnswer, JobView};
 use crate::engine::queue::{Bounds, Cancelled, Refusal};
 use crate::store::MAX_TRANSACTION_BYTES;
 use crate::vocabulary::{
-    Error, ErrorKind, FeedbackEntry, Hierarchy, Job, JobId, NewJob, Priority, Record, Status,
-    SubmissionKey,
+    Error, ErrorKind, FeedbackEntry, Hierarchy, Job, JobId, NewJob, OpErrorKind, Priority, Record,
+    Status, SubmissionKey,
 };
 
 /// What the master allows at most.
@@ -337,7 +337,12 @@ impl Master {
             for (opcode, index) in job.ops.iter().zip(0..) {
                 self.inner.registry.contained(opcode).map_err(|error| {
                     let name = job.label.clone().unwrap_or_else(|| format!("{place}"));
-                    Error::invalid(error.to_string()).at(format!("job {name}, opcode {index}"))
+                    let refused =
+                        Error::invalid(error.to_string()).at(format!("job {name}, opcode {index}"));
+                    match error.kind {
+                        OpErrorKind::Unknown => refused.hint(self.inner.registry.known()),
+                        _ => refused,
+                    }
                 })?;
             }
         }
@@ -423,11 +428,6 @@ impl Master {
     /// the registration for [`forget`](Self::forget).
     pub fn on_change(&self, id: JobId, notify: impl FnOnce() + Send + 'static) -> u64 {
         self.inner.watch.on_change(id, Box::new(notify))
-    }
-
-    /// Calls `notify` once, at the next change of any job. As [`on_change`](Self::on_change).
-    pub fn on_any_change(&self, notify: impl FnOnce() + Send + 'static) {
-        self.inner.watch.on_any_change(Box::new(notify));
     }
 
     /// Takes a registration of [`on_change`](Self::on_change) back.

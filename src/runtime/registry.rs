@@ -10,6 +10,9 @@ use crate::vocabulary::{Error, OpCode, OpError, OpErrorKind, OpId, Params};
 
 type Make = Box<dyn Fn(&Params) -> Result<Box<dyn LogicalUnit>, OpError> + Send + Sync>;
 
+/// How many ids are named to somebody who asked for one that is not known.
+const SHOWN_IDS: usize = 20;
+
 /// The logical units a master knows, by opcode id.
 #[derive(Default)]
 pub struct Registry {
@@ -66,6 +69,13 @@ impl Registry {
     /// The ids known, in order.
     pub fn ids(&self) -> impl Iterator<Item = &OpId> {
         self.makers.keys()
+    }
+
+    /// Which ids are known, for people: the first of them.
+    pub(super) fn known(&self) -> String {
+        let some: Vec<&str> = self.ids().take(SHOWN_IDS).map(OpId::as_str).collect();
+        let more = if self.makers.len() > some.len() { ", ..." } else { "" };
+        format!("the opcodes known here are {}{more}", some.join(", "))
     }
 
     /// The unit for that opcode.

@@ -1,7 +1,8 @@
 //! Who wants to hear of changes of jobs. Costs an entry per watcher, no thread.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use super::changes::{Changes, Journal};
 use super::contained::call_back;
 use super::lock_order::LockClass;
 use super::sync::Mutex;
@@ -11,11 +12,19 @@ static WATCH: LockClass = LockClass::new("watch");
 
 type Notify = Box<dyn FnOnce() + Send>;
 
-#[derive(Default)]
 struct State {
     next: u64,
     of_job: HashMap<JobId, Vec<(u64, Notify)>>,
-    of_any: Vec<Notify>,
+    /// Those who follow all jobs, with what to call at the next change, where they wait for it.
+    of_any: BTreeMap<u64, Option<Notify>>,
+    journal: Journal,
+}
+
+impl State {
+    /// Takes out what those who follow all jobs wait for.
+    fn of_any(&mut self) -> Vec<Notify> {
+        self.of_any.values_mut().filter_map(Option::take).collect()
+    }
 }
 
 /// Those who want to hear of changes, each once.
@@ -24,8 +33,10 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new() -> Self {
-        Self { state: Mutex::new(&WATCH, State::default()) }
+    /// Nobody watches yet. Changes are numbered from `mark`.
+    pub(super) fn new(mark: u64) -> Self {
+        let (of_job, of_any, journal) = (HashMap::new(), BTreeMap::new(), Journal::from(mark));
+        Self { state: Mutex::new(&WATCH, State { next: 0, of_job, of_any, journal }) }
     }
 
     /// Calls `notify` at the next change of that job. The number is for [`Self::forget`].
@@ -37,9 +48,42 @@ impl Watch {
         registration
     }
 
-    /// Calls `notify` at the next change of any job.
-    pub(super) fn on_any_change(&self, notify: Notify) {
-        self.state.lock().of_any.push(notify);
+    /// Notes from now on what changes. The number is for [`Self::unfollow`].
+    pub(super) fn follow(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.next += 1;
+        let registration = state.next;
+        state.of_any.insert(registration, None);
+        registration
+    }
+
+    /// That one follows no more.
+    pub(super) fn unfollow(&self, registration: u64) {
+        let mut state = self.state.lock();
+        state.of_any.remove(&registration);
+        if state.of_any.is_empty() {
+            state.journal.forget();
+        }
+    }
+
+    /// What has changed since a mark; without one, the mark of now.
+    pub(super) fn since(&self, mark: Option<u64>) -> Changes {
+        let state = self.state.lock();
+        match mark {
+            Some(mark) => state.journal.since(mark),
+            None => Changes { mark: state.journal.mark(), jobs: None },
+        }
+    }
+
+    /// Calls `notify` at the next change after that mark of any job, at once where there was one.
+    pub(super) fn on_change_since(&self, registration: u64, mark: u64, notify: Notify) {
+        let mut state = self.state.lock();
+        if state.journal.mark() == mark {
+            state.of_any.insert(registration, Some(notify));
+        } else {
+            drop(state);
+            call_back(notify);
+        }
     }
 
     /// Whether nobody wants to hear of anything.
@@ -64,7 +108,10 @@ impl Watch {
             return;
         }
         let mut state = self.state.lock();
-        let mut due: Vec<Notify> = std::mem::take(&mut state.of_any);
+        if !state.of_any.is_empty() {
+            state.journal.add(changed);
+        }
+        let mut due = state.of_any();
         let of_jobs = changed.iter().filter_map(|id| state.of_job.remove(id)).flatten();
         due.extend(of_jobs.map(|(_, notify)| notify));
         drop(state);
@@ -74,7 +121,7 @@ impl Watch {
     /// Calls everybody: the master stops.
     pub(super) fn notify_all(&self) {
         let mut state = self.state.lock();
-        let mut due: Vec<Notify> = std::mem::take(&mut state.of_any);
+        let mut due = state.of_any();
         let of_jobs = std::mem::take(&mut state.of_job);
         due.extend(of_jobs.into_values().flatten().map(|(_, notify)| notify));
         drop(state);
@@ -90,7 +137,7 @@ mod tests {
 
     #[test]
     fn a_watcher_hears_once_of_its_job_and_not_after_it_was_forgotten() {
-        let watch = Watch::new();
+        let watch = Watch::new(0);
         let (sender, heard) = mpsc::channel();
         let (first, second) = (JobId::FIRST, JobId::FIRST.plus(1));
         let say = |what: &'static str| {
@@ -100,12 +147,20 @@ mod tests {
         watch.on_change(first, say("first"));
         let forgotten = watch.on_change(first, say("forgotten"));
         watch.on_change(second, say("second"));
-        watch.on_any_change(say("any"));
+        let (any, gone) = (watch.follow(), watch.follow());
+        watch.on_change_since(any, 0, say("any"));
+        watch.on_change_since(gone, 0, say("gone"));
+        watch.unfollow(gone);
         watch.forget(first, forgotten);
         watch.notify(&[first]);
         watch.notify(&[first]);
         assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["any", "first"]);
+        watch.on_change_since(any, 0, say("what was missed"));
+        watch.on_change_since(any, 2, say("the end"));
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["what was missed"]);
         watch.notify_all();
-        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["second"]);
+        assert_eq!(heard.try_iter().collect::<Vec<_>>(), ["the end", "second"]);
+        watch.unfollow(any);
+        assert!(watch.is_empty());
     }
 }

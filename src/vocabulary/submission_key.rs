@@ -32,8 +32,10 @@ impl SubmissionKey {
         if fits && !text.chars().any(char::is_control) {
             return Ok(Self(text.into()));
         }
-        Err(Error::invalid("the key of a submission is not valid")
-            .hint(format!("a key has 1 to {} bytes and no control characters", Self::MAX_BYTES)))
+        let most = Self::MAX_BYTES;
+        Err(Error::invalid(format!(
+            "this is no key of a submission: one has 1 to {most} bytes and no control characters"
+        )))
     }
 
     /// Its text.

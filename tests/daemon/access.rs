@@ -23,7 +23,11 @@ fn run_as(place: &Place, uid: u32, gid: u32, args: &[&str]) -> Output {
     std::fs::set_permissions(place.path(""), open).unwrap();
     let program = place.path("lockmaster");
     if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_lockmaster"), &program).unwrap();
+        // By a process of its own: a program that this one writes cannot be executed as long as
+        // another test's child, forked meanwhile, has the file open.
+        let mut copy = std::process::Command::new("cp");
+        let copied = copy.arg(env!("CARGO_BIN_EXE_lockmaster")).arg(&program).status().unwrap();
+        assert!(copied.success());
     }
     let mut command = std::process::Command::new(program);
     command.args(args).env("LOCKMASTER_SOCKET", place.path("socket")).uid(uid).gid(gid);

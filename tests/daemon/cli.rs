@@ -32,13 +32,17 @@ fn without_a_daemon_every_verb_says_how_to_start_one() {
 #[test]
 fn usage_errors_end_with_2_and_typos_get_a_suggestion() {
     let place = Place::new();
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 10] = [
+        (&["list", "--sort", "colour"], "there is no field \"colour\""),
+        (&["list", "--where", "label~("], "unclosed group"),
+        (&["wait", "1", "--timeout", "soon"], "expected a duration such as 500ms"),
+        (&["timeline", "--last", "0"], "invalid value '0'"),
         (&["lst"], "'list'"),
         (&["list", "--jsn"], "'--json'"),
         (&["list", "-o", "statuss"], "'status'"),
         (&["info", "0"], "neither the id of a job nor a range of ids"),
         (&["submit", "OP_TEST_DELAY", "duration"], "expected KEY=VALUE"),
-        (&["list", "--status", "done"], "unknown status"),
+        (&["list", "--status", "done"], "[possible values: queued, waiting,"),
     ];
     for (args, said) in cases {
         let output = place.run(args);
@@ -52,12 +56,14 @@ fn usage_errors_end_with_2_and_typos_get_a_suggestion() {
 fn what_the_daemon_refuses_ends_with_2_and_submits_nothing() {
     let place = Place::new();
     let _daemon = place.start();
-    let cases: [(&[&str], &str); 5] = [
-        (&["submit", "OP_NO_SUCH"], "OP_NO_SUCH"),
+    let cases: [(&[&str], &str); 7] = [
+        (&["submit", "OP_NO_SUCH"], "hint: the opcodes known here are OP_TEST_DELAY"),
         (&["submit", "OP_TEST_DELAY", "duration=soon"], "wrong parameters for OP_TEST_DELAY"),
         (&["submit", "OP_TEST_DELAY", "duration=1", "--priority", "-21"], "-20 to 19"),
         (&["info", "7"], "error: there is no job 7\n"),
-        (&["wait", "7"], "error: there is no job 7\n"),
+        (&["wait", "7"], "error: there is no job 7\nhint: lockmaster list"),
+        (&["why", "7"], "error: there is no job 7\nhint: lockmaster list"),
+        (&["watch", "7"], "error: there is no job 7\nhint: lockmaster list"),
     ];
     for (args, said) in cases {
         let output = place.run(args);
@@ -202,4 +208,58 @@ fn a_file_of_jobs_is_submitted_whole_or_not_at_all() {
     assert_eq!(mixed.status.code(), Some(2), "{}", text(&mixed.stderr));
     let none = place.run(&["submit", "no-such-file.toml"]);
     assert_eq!(none.status.code(), Some(2), "{}", text(&none.stderr));
+}
+
+#[test]
+fn who_waits_no_longer_than_so_long_ends_with_124() {
+    let place = Place::new();
+    let _daemon = place.start();
+    place.submit(&["duration=1000"]);
+    let done = place.submit(&["duration=1e-6"]);
+    place.expect(0, &["wait", &done]);
+    for (args, said) in [
+        (&["wait", "--timeout", "10ms", "1", "2"][..], "1 running\n2 success\n"),
+        (&["wait", "--timeout", "0", "--quiet", "1"], ""),
+        (&["wait", "--timeout", "0.01", "--any", "1"], ""),
+    ] {
+        assert_eq!(place.expect(124, args), said, "{args:?}");
+    }
+    assert_eq!(place.expect(0, &["wait", "--timeout", "0", "2"]), "2 success\n");
+    let said = place.expect(0, &["wait", "--timeout", "1h", "--until", "running", "1"]);
+    assert_eq!(said, "1 running\n");
+}
+
+#[test]
+fn a_job_comes_after_all_jobs_of_a_label() {
+    let place = Place::new();
+    let _daemon = place.start();
+    for seconds in ["1000", "1001"] {
+        let duration = format!("duration={seconds}");
+        place.expect(0, &["submit", "OP_TEST_DELAY", &duration, "--label", "first"]);
+    }
+    let last = place.submit(&["duration=1e-6", "--after", "first"]);
+    let info = place.expect(0, &["info", &last]);
+    assert!(info.contains("depends: [[1,[\"success\"]],[2,[\"success\"]]]"), "{info}");
+    let missing = place.run(&["submit", "OP_TEST_DELAY", "duration=1", "--after", "second"]);
+    assert_eq!(missing.status.code(), Some(2));
+}
+
+#[test]
+fn conditions_are_about_times_and_truths_too() {
+    let place = Place::new();
+    let _daemon = place.start();
+    place.submit(&["duration=1e-6", "--wait"]);
+    let table = |condition: &str| {
+        place.expect(0, &["list", "--archived", "-o", "id", "--where", condition])
+    };
+    let (with, without) = ("ID  ARCHIVED\n1   false\n", "ID  ARCHIVED\n");
+    assert_eq!(table("received_ts>2001-01-01"), with);
+    assert_eq!(table("received_ts<2001-01-01 10:30"), without);
+    assert_eq!(
+        (table("archived=false").as_str(), table("archived!=false").as_str()),
+        (with, without)
+    );
+    place.expect(0, &["archive", "1"]);
+    assert_eq!(table("archived=true"), "ID  ARCHIVED\n1   true\n");
+    assert_eq!(place.expect(0, &["why", "1"]), "job 1 has ended: success\n");
 }

@@ -44,7 +44,7 @@ fn ganetis_filter_clients_are_answered_as_by_ganeti() {
     for line in RECORDINGS.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
         let said = |key: &str| line[key].as_str().unwrap();
-        let request = said("request").replace(recorded_id, &id).replace(recorded_job, "1");
+        let request = said("request").replace(recorded_job, "1").replace(recorded_id, &id);
         // A request that cannot be read ends the connection.
         let answer = connect().call(&request);
         if request.contains("ReplaceFilter") && id.is_empty() {

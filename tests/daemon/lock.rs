@@ -121,7 +121,7 @@ fn sharers_meet_and_a_timeout_is_kept() {
     let one = Held::inside(&place, &["--shared", "a"]);
     let two = Held::inside(&place, &["--shared", "a"]);
     let begin = Instant::now();
-    assert_eq!(run(&place, &["--timeout", "0.1", "a", "--", "true"]).0, 124);
+    assert_eq!(run(&place, &["--timeout", "100ms", "a", "--", "true"]).0, 124);
     assert!(begin.elapsed() >= Duration::from_millis(100));
     assert_eq!((one.end().0, two.end().0), (0, 0));
 }

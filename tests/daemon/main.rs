@@ -10,6 +10,7 @@ mod distribute;
 mod explain;
 mod filters;
 mod life;
+mod list_watch;
 mod lock;
 mod naming;
 mod process;

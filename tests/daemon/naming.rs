@@ -50,7 +50,11 @@ fn lists_are_narrowed_by_conditions() {
     }
     let wrong = place.run(&["list", "--where", "colour=red"]);
     assert_eq!(wrong.status.code(), Some(2));
-    assert!(text(&wrong.stderr).contains("the fields are id, status,"), "{}", text(&wrong.stderr));
+    assert!(
+        text(&wrong.stderr).contains("those are id, priority, status,"),
+        "{}",
+        text(&wrong.stderr)
+    );
 }
 
 #[test]
@@ -108,4 +112,9 @@ fn shells_and_man_get_what_they_need() {
     place.expect(0, &["man", pages.to_str().unwrap()]);
     let page = std::fs::read_to_string(pages.join("lockmaster-why.1")).unwrap();
     assert!(page.contains(".SH SYNOPSIS") && page.contains("lock"), "{page}");
+    assert!(!page.contains("[default:"), "the socket is another one for everybody: {page}");
+    let page = place.command().arg("--man").output().unwrap();
+    assert!(page.status.success(), "{}", text(&page.stderr));
+    let page = text(&page.stdout);
+    assert!(page.contains(".TH lockmasterd 8") && page.contains("Signals:"), "{page}");
 }

@@ -136,6 +136,12 @@ impl Daemon {
         kill_process(pid, signal).expect("the daemon lives");
     }
 
+    /// How many threads it has.
+    pub(crate) fn threads(&self) -> usize {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        tasks.expect("the daemon lives").count()
+    }
+
     /// Makes every further write of it to a file fail.
     pub(crate) fn fill_the_disk(&self) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);

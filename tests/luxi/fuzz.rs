@@ -47,6 +47,7 @@ fn method() -> impl Strategy<Value = &'static str> {
         "WaitForJobChange",
         "CancelJob",
         "LockmasterSubmit",
+        "LockmasterChanges",
         "LockmasterWhy",
         "LockmasterLocks",
         "Query",

@@ -62,6 +62,52 @@ fn archived_jobs_are_found_by_id_and_by_whoever_asks_for_them() {
 }
 
 #[test]
+fn a_list_between_two_ids_is_what_a_list_of_all_has_of_it() {
+    let (_served, mut client) = with_jobs(7, &[2, 5, 1]);
+    let mut ids = |fields: &str, condition: &str| {
+        let answer = client.call("Query", &format!(r#"["job",[{fields}],{condition}]"#));
+        let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
+        let rows = answer["result"]["data"].as_array().unwrap().clone();
+        rows.iter().map(|row| row[0][1].as_i64().unwrap()).collect::<Vec<i64>>()
+    };
+    for fields in [r#""id""#, r#""id","archived""#] {
+        let all = ids(fields, "null");
+        for (least, most) in (-1..=9).flat_map(|least| (-1..=9).map(move |most| (least, most))) {
+            let between: Vec<i64> =
+                all.iter().copied().filter(|id| (least..=most).contains(id)).collect();
+            let (above, below) = (least - 1, most + 1);
+            for condition in [
+                format!(r#"["&",[">=","id",{least}],["<=","id",{most}]]"#),
+                format!(r#"["&",["<","id",{below}],["|",["=","id",3]],["|",[">","id",{above}]]]"#),
+            ] {
+                let expected = match condition.contains('|') {
+                    true => between.iter().copied().filter(|id| *id == 3).collect(),
+                    false => between.clone(),
+                };
+                assert_eq!(ids(fields, &condition), expected, "{fields} {condition}");
+            }
+        }
+    }
+}
+
+#[test]
+fn jobs_that_are_named_and_more_is_said_of_are_those_of_the_list() {
+    let (served, mut client) = with_jobs(5, &[2]);
+    served.queue.set_status(4, Status::Running);
+    let cases = [
+        (r#"["&",["|",["=","id",9],["=","id",4],["=","id",2],["=","id",3]]]"#, "[[[0,3]],[[0,4]]]"),
+        (r#"["&",["=","id",4],["=","status","queued"]]"#, "[]"),
+        (r#"["&",["=","status","running"],["=","id",4]]"#, "[[[0,4]]]"),
+        (r#"["&",["=","id",2],["?","archived"]]"#, "[[[0,2]]]"),
+        (r#"["&",["=","id",0]]"#, "[]"),
+    ];
+    for (filter, expected) in cases {
+        let answer = client.call("Query", &format!(r#"["job",["id"],{filter}]"#));
+        assert!(answer.ends_with(&format!("\"data\":{expected}}}}}")), "{filter}: {answer}");
+    }
+}
+
+#[test]
 fn archiving_says_what_it_did_and_all_means_all_that_have_ended() {
     let (served, mut client) = with_jobs(4, &[]);
     assert_eq!(client.call("ArchiveJob", "[99]"), result("false"));

@@ -4,13 +4,12 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use lockmaster::interfaces::catalogue::durations;
 use lockmaster::interfaces::luxi::Client;
 use lockmaster::vocabulary::{Error, JobId};
 
 use crate::daemon::{Daemon, query};
-use crate::output;
 use crate::which::{Which, resolve};
+use crate::{output, times};
 
 /// How long one request archives.
 const BUDGET: Duration = Duration::from_secs(60);
@@ -27,7 +26,7 @@ pub(crate) struct ArchiveArgs {
     jobs: Vec<Which>,
 
     /// All jobs that ended at least so long ago, such as 30s, 12h or 7d
-    #[arg(long, value_name = "AGE", group = "what", conflicts_with = "jobs", value_parser = age)]
+    #[arg(long, value_name = "DURATION", group = "what", conflicts_with = "jobs", value_parser = times::parse)]
     older_than: Option<Duration>,
 
     /// All jobs that have ended
@@ -36,11 +35,6 @@ pub(crate) struct ArchiveArgs {
 
     #[command(flatten)]
     daemon: Daemon,
-}
-
-fn age(text: &str) -> Result<Duration, String> {
-    durations::parse(text)
-        .ok_or_else(|| "expected a number and s, m, h or d, such as 7d".to_owned())
 }
 
 /// Runs the verb.

@@ -1,11 +1,17 @@
 //! Following a job until it is final.
 
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
 use lockmaster::interfaces::luxi::{Change, Client};
 use lockmaster::vocabulary::{Error, JobId, Status};
 use serde_json::Value;
 
 use crate::daemon::query;
 use crate::output;
+
+/// The exit code where time is up, as of timeout(1) and of `lockmaster lock`.
+pub(crate) const NOT_IN_TIME: u8 = 124;
 
 /// Calls `each` for every change of the job until it is final and all its feedback was told.
 /// The final status.
@@ -14,21 +20,25 @@ pub(crate) fn follow(
     id: JobId,
     each: impl FnMut(&Change) -> Result<(), Error>,
 ) -> Result<Status, Error> {
-    follow_until(client, id, Status::is_final, each)
+    follow_until(client, id, Status::is_final, None, each)
 }
 
-/// Calls `each` for every change of the job until its status is one of those wanted. That status.
+/// Calls `each` for every change of the job until its status is one of those wanted, or time is
+/// up. Its status then.
 pub(crate) fn follow_until(
     client: &mut Client,
     id: JobId,
     wanted: impl Fn(Status) -> bool,
+    deadline: Option<Instant>,
     mut each: impl FnMut(&Change) -> Result<(), Error>,
 ) -> Result<Status, Error> {
     let (mut known, mut serial) = (None, 0);
     loop {
-        let change = client.wait_for_change(id, known, serial)?;
+        let left =
+            deadline.map_or(Duration::MAX, |it| it.saturating_duration_since(Instant::now()));
+        let change = client.wait_for_change_within(left, id, known, serial)?;
         each(&change)?;
-        if wanted(change.status) {
+        if wanted(change.status) || left.is_zero() {
             return Ok(change.status);
         }
         known = Some(change.status);
@@ -36,21 +46,24 @@ pub(crate) fn follow_until(
     }
 }
 
-/// Waits until all the jobs have a status that is wanted; every final one is. Prints the id and the status of each, and says on stderr
-/// why one did not succeed; nothing where `quiet`. Whether none failed.
+/// Waits until all the jobs have a status that is wanted (every final one is), or time is up. Prints
+/// the id and the status of each, and says on stderr why one did not succeed; nothing where `quiet`.
+/// The exit code: whether none failed, and whether all got so far in time.
 pub(crate) fn all(
     client: &mut Client,
     ids: &[JobId],
     wanted: impl Fn(Status) -> bool,
+    deadline: Option<Instant>,
     quiet: bool,
-) -> Result<bool, Error> {
-    let mut succeeded = true;
+) -> Result<ExitCode, Error> {
+    let (mut succeeded, mut in_time) = (true, true);
     for id in ids {
-        let status = follow_until(client, *id, &wanted, |_| Ok(()))?;
+        let status = follow_until(client, *id, &wanted, deadline, |_| Ok(()))?;
         succeeded &= !status.is_final() || status == Status::Success;
+        in_time &= wanted(status);
         tell(client, *id, status, quiet)?;
     }
-    Ok(succeeded)
+    Ok(if in_time { ExitCode::from(u8::from(!succeeded)) } else { ExitCode::from(NOT_IN_TIME) })
 }
 
 /// Prints how a job ended, and says on stderr why it did not succeed; nothing where `quiet`.

@@ -1,11 +1,14 @@
 //! `lockmaster list`.
 
 mod condition;
+mod screen;
+mod watch;
 
 use std::cmp::Ordering;
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use lockmaster::interfaces::luxi::{Client, Field};
 use lockmaster::vocabulary::{Error, Status};
 use serde_json::{Value, json};
@@ -17,10 +20,12 @@ use condition::Condition;
 
 /// List jobs
 ///
-/// Conditions compare a field with a value; all of them have to hold:
+/// Conditions compare a field with a value; all of them have to hold. Fields that are lists have
+/// an entry for each opcode: = and != say whether it is among them. Times are compared with a
+/// date, with or without the time of day, or with seconds since 1970:
 ///
 ///     lockmaster list --where label=nightly --where 'priority<0'
-///     lockmaster list --where 'summary~BACKUP' --sort -end_ts
+///     lockmaster list --where summary=BACKUP --where 'end_ts>2026-11-20' --sort -end_ts
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct ListArgs {
@@ -35,12 +40,12 @@ pub(crate) struct ListArgs {
         value_delimiter = ',',
         value_name = "FIELD",
         default_value = "id,status,priority,label,summary,received_ts",
-        value_parser = clap::builder::PossibleValuesParser::new(Field::names())
+        value_parser = PossibleValuesParser::new(Field::names())
     )]
     fields: Vec<String>,
 
     /// Only jobs with one of these statuses, separated by commas
-    #[arg(short, long, value_delimiter = ',', value_name = "STATUS")]
+    #[arg(short, long, value_delimiter = ',', value_name = "STATUS", value_parser = statuses())]
     status: Vec<Status>,
 
     /// Only jobs for which this holds: FIELD=VALUE, or with != < <= > >=, or ~ for a pattern
@@ -54,6 +59,14 @@ pub(crate) struct ListArgs {
     /// Archived jobs too; says of each whether it is archived
     #[arg(long)]
     archived: bool,
+
+    /// Go on showing the list as it changes, until Ctrl-C or until the daemon stops
+    ///
+    /// At a terminal the list is kept up to date in place. Elsewhere, each line after the list
+    /// is a job that has changed, as it is now; with --json each line is an array of those that
+    /// changed together, and of one that is in the list no more {"gone":true,"id":ID}
+    #[arg(long)]
+    watch: bool,
 
     /// Print JSON: a list of objects
     #[arg(long)]
@@ -70,11 +83,19 @@ struct Sorting {
     down: bool,
 }
 
+fn statuses() -> impl TypedValueParser<Value = Status> {
+    let words = Status::ALL.map(Status::as_str);
+    PossibleValuesParser::new(words).try_map(|word| word.parse::<Status>())
+}
+
 fn sorting(text: &str) -> Result<Sorting, String> {
     let (field, down) = text.strip_prefix('-').map_or((text, false), |field| (field, true));
     match Field::names().any(|name| name == field) {
         true => Ok(Sorting { field: field.to_owned(), down }),
-        false => Err("there is no such field; --fields with a wrong one lists them all".to_owned()),
+        false => {
+            let all: Vec<&str> = Field::names().collect();
+            Err(format!("there is no field {field:?}; the fields are {}", all.join(", ")))
+        }
     }
 }
 
@@ -84,7 +105,11 @@ pub(crate) fn run(args: &ListArgs) -> Result<ExitCode, Error> {
     if args.archived && !fields.contains(&"archived") {
         fields.push("archived");
     }
-    let jobs = wanted(args, &mut args.daemon.connect()?, &fields)?;
+    let mut client = args.daemon.connect()?;
+    if args.watch {
+        return watch::run(args, &mut client, &fields);
+    }
+    let jobs = wanted(args, &mut client, &fields)?;
     match args.json {
         true => output::print_json(&jobs.iter().map(|job| only(job, &fields)).collect())?,
         false => print_table(&jobs, &fields)?,
@@ -94,18 +119,27 @@ pub(crate) fn run(args: &ListArgs) -> Result<ExitCode, Error> {
 
 fn wanted(args: &ListArgs, client: &mut Client, fields: &[&str]) -> Result<Vec<Value>, Error> {
     let ids = resolve(client, &args.jobs)?;
-    let sort: Vec<&str> = args.sort.iter().map(|sort| sort.field.as_str()).collect();
-    let asked = [fields, &sort].concat();
+    let asked = asked(args, fields);
     let mut jobs = match (ids.is_empty(), filter(args)) {
         // Jobs that are named have to exist.
         (false, Value::Null) => query(client, &ids, &asked)?,
         (true, filter) => query_where(client, &filter, &asked)?,
         (false, filter) => query_where(client, &json!(["&", one_of("id", &ids), filter]), &asked)?,
     };
+    sort(args, &mut jobs);
+    Ok(jobs)
+}
+
+/// The fields that are shown or sorted by.
+fn asked<'a>(args: &'a ListArgs, fields: &[&'a str]) -> Vec<&'a str> {
+    let sort: Vec<&str> = args.sort.iter().map(|sort| sort.field.as_str()).collect();
+    [fields, &sort].concat()
+}
+
+fn sort(args: &ListArgs, jobs: &mut [Value]) {
     if let Some(sort) = &args.sort {
         jobs.sort_by(|a, b| in_order(&a[&sort.field], &b[&sort.field], sort.down));
     }
-    Ok(jobs)
 }
 
 /// What the daemon is to look for; null for everything.
@@ -144,10 +178,16 @@ fn only(job: &Value, fields: &[&str]) -> Value {
 }
 
 fn print_table(jobs: &[Value], fields: &[&str]) -> Result<(), Error> {
-    let head: Vec<String> = fields.iter().map(|field| title(field)).collect();
-    let row = |job: &Value| fields.iter().map(|field| cell(field, &job[*field])).collect();
-    let rows: Vec<Vec<String>> = jobs.iter().map(row).collect();
-    output::print_table(&head, &rows)
+    let rows: Vec<Vec<String>> = jobs.iter().map(|job| cells(job, fields)).collect();
+    output::print_table(&head(fields), &rows)
+}
+
+fn head(fields: &[&str]) -> Vec<String> {
+    fields.iter().map(|field| title(field)).collect()
+}
+
+fn cells(job: &Value, fields: &[&str]) -> Vec<String> {
+    fields.iter().map(|field| cell(field, &job[*field])).collect()
 }
 
 fn title(field: &str) -> String {

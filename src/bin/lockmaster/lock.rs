@@ -15,7 +15,7 @@ use lockmaster::interfaces::places::default_lock_dir;
 use lockmaster::vocabulary::{Error, ErrorKind};
 
 use crate::daemon::Daemon;
-use crate::output;
+use crate::{output, times};
 
 const AFTER_HELP: &str = "\
 Several names are locked together or not at all; nobody deadlocks over them, whatever order they
@@ -65,8 +65,8 @@ pub(crate) struct LockArgs {
     #[arg(long, value_name = "LEVEL:NAME")]
     also_shared: Vec<String>,
 
-    /// Wait at most so many seconds; 0 does not wait
-    #[arg(long, short, value_name = "SECONDS", value_parser = seconds)]
+    /// Wait at most so long, such as 500ms, 30s or 5m; 0 does not wait
+    #[arg(long, short, value_name = "DURATION", value_parser = times::parse)]
     timeout: Option<Duration>,
 
     /// The exit code where the locks were not to be had in time
@@ -137,9 +137,4 @@ fn lock_and_run(args: &LockArgs) -> Result<u8, Refused> {
         }
     }
     direct::run(args)
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }

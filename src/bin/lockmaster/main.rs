@@ -35,10 +35,11 @@ use lockmaster::vocabulary::{Error, ErrorKind};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  done; every job in question succeeded
-  1  a job failed or was cancelled, or the daemon refused
-  2  the command line or a file is not valid, or there is no such job
-  3  the daemon cannot be reached, or the state directory cannot be used
+  0    done; every job in question succeeded
+  1    a job failed or was cancelled, or the daemon refused
+  2    the command line or a file is not valid, or there is no such job
+  3    the daemon cannot be reached, or a state directory not be used
+  124  time is up (of wait and lock with --timeout)
 
 LOCKMASTER_SOCKET names the daemon's socket where --socket does not.";
 

@@ -4,6 +4,8 @@ use std::io::{ErrorKind, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
 use lockmaster::vocabulary::{Error, Status};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use serde_json::Value;
 
 /// Prints a result. Whoever reads it may have seen enough: then there is nothing left to do.
@@ -24,6 +26,18 @@ pub(crate) fn print_if_read(text: impl std::fmt::Display) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Ends the program when nobody reads its results any more, also while it has nothing to print.
+pub(crate) fn end_when_unread() -> Result<(), Error> {
+    let wait = || {
+        let stdout = std::io::stdout();
+        let mut ended = [PollFd::new(&stdout, PollFlags::empty())];
+        while let Err(Errno::INTR) = poll(&mut ended, None) {}
+        std::process::exit(0);
+    };
+    let started = std::thread::Builder::new().spawn(wait);
+    started.map(|_| ()).map_err(|error| Error::io("cannot start a thread", error))
 }
 
 /// Text from elsewhere without what would move the cursor, ring the bell or worse.
@@ -84,14 +98,36 @@ pub(crate) fn print_table(head: &[String], rows: &[Vec<String>]) -> Result<(), E
 
 /// Rows below a head, in columns as wide as what is in them.
 pub(crate) fn table(head: &[String], rows: &[Vec<String>]) -> String {
-    let wide = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(wide).collect();
-    let bold = Style::new().bold();
-    let rows = rows.iter().map(|row| line(row, &widths, style_of));
-    std::iter::once(line(head, &widths, |_| bold)).chain(rows).collect::<Vec<_>>().join("\n")
+    let mut columns = Columns::default();
+    [head].into_iter().chain(rows.iter().map(Vec::as_slice)).for_each(|row| columns.fit(row));
+    let rows = rows.iter().map(|row| columns.row(row));
+    std::iter::once(columns.head(head)).chain(rows).collect::<Vec<_>>().join("\n")
+}
+
+/// Columns as wide as what has come up in them so far.
+#[derive(Debug, Default)]
+pub(crate) struct Columns {
+    widths: Vec<usize>,
+}
+
+impl Columns {
+    /// Makes room for a row.
+    pub(crate) fn fit(&mut self, row: &[String]) {
+        self.widths.resize(row.len(), 0);
+        for (width, cell) in self.widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+
+    /// A line that names the columns.
+    pub(crate) fn head(&self, row: &[String]) -> String {
+        line(row, &self.widths, |_| Style::new().bold())
+    }
+
+    /// A line of the table.
+    pub(crate) fn row(&self, row: &[String]) -> String {
+        line(row, &self.widths, style_of)
+    }
 }
 
 fn line(cells: &[String], widths: &[usize], style: impl Fn(&str) -> Style) -> String {

@@ -13,6 +13,7 @@ use lockmaster::vocabulary::{
 use serde_json::{Map, Value};
 
 use crate::daemon::Daemon;
+use crate::which::{Which, resolve};
 use crate::{filter, follow, output, priority};
 
 const ONE_OP: &str = "Options for one opcode";
@@ -62,9 +63,9 @@ struct OneOp {
     #[arg(long, help_heading = ONE_OP, allow_hyphen_values = true, value_parser = priority::parse)]
     priority: Option<Priority>,
 
-    /// Run it only once this job has succeeded; can be repeated
+    /// Run it only once this job has succeeded, or all those of a range or label; can be repeated
     #[arg(long, value_name = "JOB", help_heading = ONE_OP)]
-    after: Vec<JobId>,
+    after: Vec<Which>,
 
     /// Why it exists; can be repeated. With rate-limit:N:NAME, at most N jobs of that name run at
     /// once
@@ -93,8 +94,10 @@ fn parameter(text: &str) -> Result<(String, Value), String> {
 
 /// Runs the verb.
 pub(crate) fn run(args: &SubmitArgs) -> Result<ExitCode, Error> {
-    let jobs = jobs(args)?;
+    let mut jobs = jobs(args)?;
     let mut client = args.daemon.connect()?;
+    let after = resolve(&mut client, &args.one.after)?;
+    jobs.iter_mut().for_each(|job| depend(job, &after));
     let ids = match &args.key {
         Some(key) => client.submit_once(key, &jobs)?,
         None => client.submit(&jobs)?,
@@ -103,8 +106,7 @@ pub(crate) fn run(args: &SubmitArgs) -> Result<ExitCode, Error> {
         ids.iter().try_for_each(output::print)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let succeeded = follow::all(&mut client, &ids, Status::is_final, false)?;
-    Ok(ExitCode::from(u8::from(!succeeded)))
+    follow::all(&mut client, &ids, Status::is_final, None, false)
 }
 
 fn jobs(args: &SubmitArgs) -> Result<Vec<NewJob>, Error> {
@@ -132,8 +134,12 @@ fn one_op(id: OpId, args: &SubmitArgs) -> NewJob {
     op.priority = args.one.priority.unwrap_or_default();
     op.dry_run = args.one.dry_run;
     op.reason = filter::reasons(&args.one.reason);
-    op.depends = args.one.after.iter().map(|id| Dependency::success(JobRef::Id(*id))).collect();
     NewJob { label: args.one.label.clone(), ..NewJob::of([op]) }
+}
+
+fn depend(job: &mut NewJob, after: &[JobId]) {
+    let depends = after.iter().map(|id| Dependency::success(JobRef::Id(*id)));
+    job.ops.iter_mut().take(1).for_each(|op| op.depends.extend(depends.clone()));
 }
 
 #[cfg(test)]

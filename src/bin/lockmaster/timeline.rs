@@ -4,6 +4,7 @@ mod chart;
 mod picture;
 mod text;
 
+use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -29,8 +30,8 @@ pub(crate) struct TimelineArgs {
     jobs: Vec<Which>,
 
     /// How many jobs at most, where none are named: the latest ones
-    #[arg(long, value_name = "N", default_value_t = 40, conflicts_with = "jobs")]
-    last: usize,
+    #[arg(long, value_name = "N", default_value = "40", conflicts_with = "jobs")]
+    last: NonZero<usize>,
 
     /// Write an SVG picture into this file; - prints it
     #[arg(long, value_name = "FILE")]
@@ -49,7 +50,7 @@ pub(crate) fn run(args: &TimelineArgs) -> Result<ExitCode, Error> {
         false => query(&mut client, &ids, &FIELDS)?,
     };
     if ids.is_empty() {
-        jobs.drain(..jobs.len().saturating_sub(args.last));
+        jobs.drain(..jobs.len().saturating_sub(args.last.get()));
     }
     let chart = Chart::of(&jobs, jiff::Timestamp::now().as_microsecond());
     match args.svg.as_deref() {

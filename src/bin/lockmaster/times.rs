@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use lockmaster::interfaces::catalogue::durations;
 use serde_json::Value;
+
+/// How a moment is shown.
+const SHOWN: &str = "%Y-%m-%d %H:%M:%S %z";
 
 /// The time in a `[seconds, microseconds]` pair, such as `2026-11-20 14:05:09 +0100`; `-` for
 /// none.
@@ -45,6 +50,31 @@ pub(crate) fn said(duration: Duration) -> String {
     }
 }
 
+/// A duration as it is written on the command line: a number and a unit, or of seconds.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    let seconds = || Duration::try_from_secs_f64(text.parse().ok()?).ok();
+    durations::parse(text).or_else(seconds).ok_or_else(|| {
+        "expected a duration such as 500ms, 30s, 5m, 12h or 7d; a number alone is of seconds"
+            .to_owned()
+    })
+}
+
+/// A moment as it is written on the command line, in seconds since 1970: a date, with or without
+/// the time of day and the offset of a zone, which is this machine's where it is not said; or the
+/// seconds themselves.
+pub(crate) fn moment(text: &str) -> Option<i64> {
+    moment_in(text, TimeZone::system())
+}
+
+fn moment_in(text: &str, zone: TimeZone) -> Option<i64> {
+    if let Ok(seconds) = text.parse() {
+        return Some(seconds);
+    }
+    let with_offset = Timestamp::strptime(SHOWN, text).or_else(|_| text.parse::<Timestamp>());
+    let in_zone = || text.parse::<DateTime>().ok()?.to_zoned(zone).ok().map(|it| it.timestamp());
+    with_offset.ok().or_else(in_zone).map(Timestamp::as_second)
+}
+
 fn two(large: u64, of: &str, small: u64, unit: &str) -> String {
     match small {
         0 => format!("{large} {of}"),
@@ -82,7 +112,7 @@ pub(crate) fn seconds(micros: i64) -> String {
 
 fn in_zone(seconds: i64, zone: TimeZone) -> Option<String> {
     let time = Timestamp::from_second(seconds).ok()?.to_zoned(zone);
-    Some(time.strftime("%Y-%m-%d %H:%M:%S %z").to_string())
+    Some(time.strftime(SHOWN).to_string())
 }
 
 #[cfg(test)]
@@ -125,6 +155,35 @@ mod tests {
         assert_eq!(said_between(&json!([1, 900_000]), &json!([63, 0])), "1 min");
         assert_eq!(said_between(&json!([2, 0]), &json!([1, 0])), "less than a second");
         assert_eq!(said_between(&Value::Null, &json!([1, 0])), "?");
+    }
+
+    #[test]
+    fn a_moment_is_written_as_it_is_shown_or_shorter() {
+        let cases = [
+            ("1763661909", 1_763_661_909),
+            ("2026-11-20", 1_795_132_800),
+            ("2026-11-20 18:30", 1_795_199_400),
+            ("2026-11-20T18:30:05", 1_795_199_405),
+            ("2026-11-20 18:30:05 +0100", 1_795_195_805),
+            ("2026-11-20T18:30:05Z", 1_795_199_405),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(moment_in(text, TimeZone::UTC), Some(seconds), "{text}");
+        }
+        for text in ["", "yesterday", "18:30", "2026-13-01"] {
+            assert_eq!(moment_in(text, TimeZone::UTC), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_duration_is_written_with_its_unit_or_in_seconds() {
+        let cases = [("500ms", 500), ("1s", 1000), ("2m", 120_000), ("0", 0), ("0.25", 250)];
+        for (text, millis) in cases {
+            assert_eq!(parse(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "s", "-1", "1.5h", "1 h", "1w", "nan", "inf", "99999d"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use std::process::ExitCode;
 use std::sync::mpsc::channel;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use lockmaster::interfaces::luxi::Client;
 use lockmaster::vocabulary::{Error, JobId, Status};
 
 use crate::daemon::Daemon;
-use crate::follow;
+use crate::follow::{self, NOT_IN_TIME, follow_until};
+use crate::times;
 use crate::which::{Which, resolve};
 
 /// How many jobs `--any` waits for at most: each has a connection of its own.
@@ -31,6 +33,10 @@ pub(crate) struct WaitArgs {
     /// Wait only until they have come so far
     #[arg(long, value_enum, value_name = "STAGE", default_value_t, conflicts_with = "any")]
     until: Stage,
+
+    /// Wait at most so long, such as 500ms, 30s or 5m; the exit code is 124 when time is up
+    #[arg(short, long, value_name = "DURATION", value_parser = times::parse)]
+    timeout: Option<Duration>,
 
     /// Print nothing; the exit code tells
     #[arg(short, long)]
@@ -67,22 +73,26 @@ impl Stage {
 pub(crate) fn run(args: &WaitArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
     let ids = resolve(&mut client, &args.jobs)?;
-    let succeeded = match args.any {
-        true => {
-            let (id, status) = first(&args.daemon, &ids)?;
-            follow::tell(&mut client, id, status, args.quiet)?;
-            status == Status::Success
-        }
-        false => {
-            follow::all(&mut client, &ids, |status| args.until.is_reached(status), args.quiet)?
-        }
-    };
-    Ok(ExitCode::from(u8::from(!succeeded)))
+    let deadline = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    if !args.any {
+        let reached = |status| args.until.is_reached(status);
+        return follow::all(&mut client, &ids, reached, deadline, args.quiet);
+    }
+    let (id, status) = first(&args.daemon, &ids, deadline)?;
+    if !status.is_final() {
+        return Ok(ExitCode::from(NOT_IN_TIME));
+    }
+    follow::tell(&mut client, id, status, args.quiet)?;
+    Ok(ExitCode::from(u8::from(status != Status::Success)))
 }
 
-/// The first of the jobs that ends, and how. The threads that wait for the others end with the
-/// process.
-fn first(daemon: &Daemon, ids: &[JobId]) -> Result<(JobId, Status), Error> {
+/// The first of the jobs that ends, and how; when time is up, one that has not. The threads that
+/// wait for the others end with the process.
+fn first(
+    daemon: &Daemon,
+    ids: &[JobId],
+    deadline: Option<Instant>,
+) -> Result<(JobId, Status), Error> {
     if ids.len() > MOST {
         return Err(Error::invalid(format!("--any waits for {MOST} jobs at most")));
     }
@@ -90,7 +100,7 @@ fn first(daemon: &Daemon, ids: &[JobId]) -> Result<(JobId, Status), Error> {
     for id in ids.iter().copied() {
         let (client, sender) = (daemon.connect()?, sender.clone());
         // Whoever comes second finds nobody listening.
-        let wait = move || drop(sender.send(until_final(client, id)));
+        let wait = move || drop(sender.send(until_final(client, id, deadline)));
         let failed = |error| Error::io("cannot start a thread", error);
         thread::Builder::new().spawn(wait).map_err(failed)?;
     }
@@ -98,6 +108,11 @@ fn first(daemon: &Daemon, ids: &[JobId]) -> Result<(JobId, Status), Error> {
     ended.recv().unwrap_or_else(|_| Err(Error::invalid("no job was named")))
 }
 
-fn until_final(mut client: Client, id: JobId) -> Result<(JobId, Status), Error> {
-    follow::follow(&mut client, id, |_| Ok(())).map(|status| (id, status))
+fn until_final(
+    mut client: Client,
+    id: JobId,
+    deadline: Option<Instant>,
+) -> Result<(JobId, Status), Error> {
+    let status = follow_until(&mut client, id, Status::is_final, deadline, |_| Ok(()))?;
+    Ok((id, status))
 }

@@ -18,6 +18,16 @@ pub(crate) enum Which {
     Label(String),
 }
 
+impl Which {
+    fn filter(&self) -> Value {
+        match self {
+            Self::Id(id) => json!(["=", "id", id]),
+            Self::Range(first, last) => json!(["&", [">=", "id", first], ["<=", "id", last]]),
+            Self::Label(label) => json!(["=", "label", label]),
+        }
+    }
+}
+
 impl FromStr for Which {
     type Err = Error;
 
@@ -63,6 +73,11 @@ pub(crate) fn resolve(client: &mut Client, which: &[Which]) -> Result<Vec<JobId>
     Ok(ids)
 }
 
+/// What holds of the jobs meant, also of those to come, in the daemon's language.
+pub(crate) fn filter(which: &[Which]) -> Value {
+    [json!("|")].into_iter().chain(which.iter().map(Which::filter)).collect()
+}
+
 /// The id of the one job meant.
 ///
 /// # Errors
@@ -81,17 +96,12 @@ pub(crate) fn resolve_one(client: &mut Client, which: &Which) -> Result<JobId, E
 }
 
 fn named(client: &mut Client, which: &Which) -> Result<Vec<JobId>, Error> {
-    let (filter, missing) = match which {
+    let missing = match which {
         Which::Id(id) => return Ok(vec![*id]),
-        Which::Range(first, last) => (
-            json!(["&", [">=", "id", first], ["<=", "id", last]]),
-            format!("there is no job from {first} to {last}"),
-        ),
-        Which::Label(label) => {
-            (json!(["=", "label", label]), format!("no job has the label {label:?}"))
-        }
+        Which::Range(first, last) => format!("there is no job from {first} to {last}"),
+        Which::Label(label) => format!("no job has the label {label:?}"),
     };
-    let rows = client.query_where(&filter, &["id"])?;
+    let rows = client.query_where(&which.filter(), &["id"])?;
     let ids: Vec<JobId> = rows.iter().filter_map(|row| id_of(&row[0])).collect();
     match ids.is_empty() {
         true => {

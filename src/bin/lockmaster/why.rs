@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use lockmaster::vocabulary::Error;
+use lockmaster::interfaces::luxi::Client;
+use lockmaster::vocabulary::{Error, ErrorKind, JobId};
+use serde_json::{Value, json};
 
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, query};
 use crate::which::{Which, resolve_one};
 use crate::{output, wording};
 
@@ -28,10 +30,24 @@ pub(crate) struct WhyArgs {
 pub(crate) fn run(args: &WhyArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
     let id = resolve_one(&mut client, &args.job)?;
-    let why = client.why(id)?;
+    let why = why(&mut client, id)?;
     match args.json {
         true => output::print_json(&why)?,
         false => output::print(wording::explained(&why))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why a job is not running; of one in the archive, that it has ended.
+fn why(client: &mut Client, id: JobId) -> Result<Value, Error> {
+    match client.why(id) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let job = query(client, &[id], &["label"])?.pop().unwrap_or_default();
+            let (label, status) = (&job["label"], &job["status"]);
+            Ok(
+                json!({ "job": id, "label": label, "reason": "final", "status": status, "behind": [] }),
+            )
+        }
+        answer => answer,
+    }
 }

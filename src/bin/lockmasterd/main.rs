@@ -9,6 +9,7 @@ mod lock_dir;
 mod logging;
 mod service_manager;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -16,12 +17,23 @@ use lockmaster::vocabulary::{Error, ErrorKind};
 
 fn main() -> ExitCode {
     let arguments = arguments::Arguments::parse();
+    if arguments.man {
+        return print_manual_page();
+    }
     logging::start(arguments.log_format);
     let result = config::Config::read(arguments.config.as_deref())
         .and_then(|config| daemon::run(&arguments, &config));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => explain(&error),
+    }
+}
+
+fn print_manual_page() -> ExitCode {
+    let page = arguments::Arguments::manual_page();
+    match page.and_then(|page| std::io::stdout().write_all(&page)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => explain(&Error::io("cannot print the manual page", error)),
     }
 }
 

@@ -23,7 +23,7 @@ const MAX_ANSWER_BYTES: usize = 512 << 20;
 /// How long the daemon may take to answer, beside what it was asked to wait.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// How long one request waits for a change, as Ganeti's clients do.
-const WAIT_SECONDS: u32 = 60;
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// What is new about a job.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +32,18 @@ pub struct Change {
     pub status: Status,
     /// The new lines of its feedback log: serial, seconds and microseconds, type, message.
     pub log: Vec<(u64, (i64, i64), String, Value)>,
+}
+
+/// What has changed since a mark.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Changes {
+    /// The mark to go on from.
+    pub mark: u64,
+    /// The last id that was given out: jobs above that of the answer before are new.
+    pub last: Option<JobId>,
+    /// The jobs that have changed, by id; of those that are new, not all need to be among them.
+    /// None where any may have changed.
+    pub jobs: Option<Vec<JobId>>,
 }
 
 /// A connection to a daemon.
@@ -323,6 +335,17 @@ impl Client {
         self.call("LockmasterStats", &json!([]))
     }
 
+    /// Waits until any job has changed since `mark`, then for as long as `gather` for more changes.
+    /// Without a mark, gives the mark of now, at once: whoever lists the jobs afterwards and then
+    /// asks for the changes since that mark misses none. Marks hold as long as the connection.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call), `Protocol` too when the daemon stops.
+    pub fn changes(&mut self, mark: Option<u64>, gather: Duration) -> Result<Changes, Error> {
+        self.wait_for("LockmasterChanges", &json!([mark, null, gather.as_secs_f64()]))
+    }
+
     /// Waits until a job differs from `known`, has feedback after the serial `after`, or is
     /// final, which an archived one is; a minute at most.
     ///
@@ -335,10 +358,26 @@ impl Client {
         known: Option<Status>,
         after: u64,
     ) -> Result<Change, Error> {
+        self.wait_for_change_within(Duration::MAX, id, known, after)
+    }
+
+    /// As [`wait_for_change`](Self::wait_for_change), for so long at most.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait_for_change`](Self::wait_for_change).
+    pub fn wait_for_change_within(
+        &mut self,
+        time: Duration,
+        id: JobId,
+        known: Option<Status>,
+        after: u64,
+    ) -> Result<Change, Error> {
         #[derive(Deserialize)]
         struct Answer((Status,), Vec<(u64, (i64, i64), String, Value)>);
         let known = known.map(|status| [status]);
-        let args = json!([id, ["status"], known, after, WAIT_SECONDS]);
+        let seconds = time.min(LONGEST_WAIT).as_secs_f64();
+        let args = json!([id, ["status"], known, after, seconds]);
         match self.call("WaitForJobChange", &args) {
             Ok(Answer((status,), log)) => Ok(Change { status, log }),
             Err(error) if error.kind() == ErrorKind::NotFound => self.archived(id, after),
@@ -351,7 +390,10 @@ impl Client {
         type Logs = Option<Vec<Vec<(u64, (i64, i64), String, Value)>>>;
         let args = json!([[id], ["status", "oplog"]]);
         let [(status, logs)]: [(Option<Status>, Logs); 1] = self.call("QueryJobs", &args)?;
-        let missing = || Error::new(ErrorKind::NotFound, format!("there is no job {id}"));
+        let missing = || {
+            Error::new(ErrorKind::NotFound, format!("there is no job {id}"))
+                .hint("lockmaster list shows those there are")
+        };
         let (status, logs) = (status.ok_or_else(missing)?, logs.unwrap_or_default());
         let mut log: Vec<_> = logs.into_iter().flatten().filter(|line| line.0 > after).collect();
         log.sort_by_key(|line| line.0);

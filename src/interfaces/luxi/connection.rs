@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
 
+use super::changes::Follow;
 use super::frame::{Decoder, FrameTooLong};
 use super::peer::{Peer, Rights};
 use super::watch::Watch;
@@ -24,6 +25,8 @@ pub(super) enum State {
     Away { bytes: usize, _client: Arc<()> },
     /// The job has to change.
     Watching { watch: Watch, registration: u64 },
+    /// Any job has to change; or one has (it has `heard`), and more is gathered.
+    Following { follow: Follow, heard: bool },
 }
 
 /// What came of reading.
@@ -49,6 +52,8 @@ pub(super) struct Connection {
     pub(super) state: State,
     /// Under what it owns locks, once it has asked for any.
     pub(super) client: Option<ClientId>,
+    /// Whether it has ever asked what changes.
+    pub(super) follows: bool,
     /// Counts the requests: news about earlier ones are stale.
     pub(super) request: u64,
     /// Close when everything is written.
@@ -79,6 +84,7 @@ impl Connection {
             rights,
             state: State::Idle,
             client: None,
+            follows: false,
             request: 0,
             closing: false,
             gone: false,
@@ -152,6 +158,7 @@ impl Connection {
         match &self.state {
             _ if self.has_output() => Some(self.progress + stall),
             State::Watching { watch, .. } => Some(watch.deadline()),
+            State::Following { follow, .. } => follow.until,
             State::Locking { until, .. } => *until,
             State::Idle | State::Held(_) | State::Away { .. } => None,
         }
@@ -162,7 +169,7 @@ impl Connection {
         let in_flight = match &self.state {
             State::Held(answer) => answer.len(),
             State::Away { bytes, .. } | State::Locking { bytes, .. } => *bytes,
-            State::Idle | State::Watching { .. } => 0,
+            State::Idle | State::Watching { .. } | State::Following { .. } => 0,
         };
         in_flight + self.output.len() + self.decoder.held_bytes()
     }

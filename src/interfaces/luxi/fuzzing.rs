@@ -49,7 +49,11 @@ fn answer(request: &Request) -> Result<(), Failure> {
     let desk = Desk::new(master(), 1 << 20, Arc::downgrade(&client));
     match carry_out(master(), peer, request, Instant::now())? {
         Reply::Errand(errand) | Reply::AtOnce(errand) => errand.run(&desk).map(|_| ()),
-        Reply::Held { .. } | Reply::Watch(_) | Reply::Lock(_) | Reply::Unlock => Ok(()),
+        Reply::Held { .. }
+        | Reply::Watch(_)
+        | Reply::Follow(_)
+        | Reply::Lock(_)
+        | Reply::Unlock => Ok(()),
     }
 }
 

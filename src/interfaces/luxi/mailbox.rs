@@ -18,6 +18,8 @@ pub(super) enum News {
     Done { token: usize, request: u64, outcome: Result<Held, Failure> },
     /// The job that a request watches has changed.
     Changed { token: usize, request: u64 },
+    /// Any job has changed, and somebody waits for that.
+    SomethingChanged,
     /// The locks that a request waited for are held, or refused.
     Locked { token: usize, request: u64, result: Result<(), LockError> },
     /// The server is to stop.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::archiving;
+use super::changes::{self, Follow};
 use super::cluster;
 use super::errand::{Desk, Errand, Held, Lane};
 use super::explain::{explanation_to_json, locks_to_json};
@@ -16,14 +17,14 @@ use super::opcode::number;
 use super::peer::{Peer, Rights};
 use super::query::{query, query_fields};
 use super::rows::{Rows, row};
-use super::select::{self, Found, Selection};
+use super::select::{self, Found, Selection, Span, Where};
 use super::service::Service;
 use super::stats::stats_to_json;
 use super::submit;
 use super::watch::Watch;
 use crate::interfaces::metrics::prometheus;
 use crate::runtime::{Answer, CancelAnswer};
-use crate::vocabulary::{Error, ErrorKind, JobId, Priority};
+use crate::vocabulary::{Error, ErrorKind, JobId, Priority, Status};
 
 /// What who may only ask can do about it.
 const ASK_FOR_RIGHTS: &str = "the daemon's configuration says who may, in its table access";
@@ -36,7 +37,8 @@ const EMPTY: [&str; 6] =
     ["QueryExports", "QueryGroups", "QueryInstances", "QueryNetworks", "QueryNodes", "QueryTags"];
 
 /// Those that change nothing: clients that may only query may call these and no others.
-const QUERIES: [&str; 12] = [
+const QUERIES: [&str; 13] = [
+    "LockmasterChanges",
     "LockmasterFilters",
     "LockmasterLevels",
     "LockmasterLocks",
@@ -58,6 +60,8 @@ pub(super) enum Reply {
     Held { answer: Vec<u8>, position: u64 },
     /// The answer comes when the job changes, or when time is up.
     Watch(Watch),
+    /// The answer comes when any job changes, or when time is up.
+    Follow(Follow),
     /// The answer comes when the locks are held, or when time is up.
     Lock(LockWish),
     /// The connection gives its locks back.
@@ -140,6 +144,7 @@ fn dispatch(
         "ChangeJobPriority" => change_priority(service, peer, request),
         "ArchiveJob" => archiving::archive_job(peer, request),
         "AutoArchiveJobs" => archiving::auto_archive(peer, request),
+        "LockmasterChanges" => changes::follow(request, now),
         "LockmasterWhy" => why_job(request),
         "LockmasterLocks" => all_locks(request),
         "ReplaceFilter" => filters::replace_filter(peer, request),
@@ -191,9 +196,10 @@ fn query_jobs(service: &dyn Service, request: &Request) -> Result<Reply, Failure
     let fields = Field::all_named(&names)?;
     let asked = ids.unwrap_or_default().iter().map(job_id).collect::<Result<Vec<_>, _>>()?;
     let all = match fields.contains(&Field::Archived) {
-        true => Selection::LiveAndArchived,
-        false => Selection::Live,
+        true => Where::Everywhere,
+        false => Where::Queue,
     };
+    let all = Selection::Between(Span::ALL, all, Status::ALL.into());
     let selection = Selection::of(asked.into_iter().map(|(number, _)| number), all);
     let lane = selection.lane(service);
     Ok(Reply::in_lane(lane, move |desk| {

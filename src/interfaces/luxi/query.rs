@@ -11,8 +11,9 @@ use super::errand::{Desk, Held, Lane};
 use super::message::{Failure, Request};
 use super::methods::{Reply, job_id};
 use super::rows::{Rows, row};
-use super::select::Selection;
+use super::select::{Selection, Span, Where};
 use super::service::Service;
+use crate::vocabulary::Status;
 use columns::{Column, FILTER, JOB, LOCK, OWN_JOB, definition};
 use filter::{Filter, Operand};
 use row::Row;
@@ -119,14 +120,33 @@ impl Table {
     fn selection(&self) -> Result<Selection, Failure> {
         let mut archived = self.names.iter().any(|name| name == "archived");
         self.filter.fields(&mut |name| archived |= name == "archived");
-        let all = if archived { Selection::LiveAndArchived } else { Selection::Live };
-        let named = self.filter.named("id").unwrap_or_default();
-        let numbers = named.into_iter().map(|operand| match operand {
-            Operand::Text(text) => job_id(&json!(text)),
-            Operand::Number(number) => job_id(&json!(number)),
-        });
-        let numbers = numbers.collect::<Result<Vec<_>, _>>()?;
-        Ok(Selection::of(numbers.into_iter().map(|(number, _)| number), all))
+        let wheres = if archived { Where::Everywhere } else { Where::Queue };
+        let span = Span::of(self.filter.bounds("id"));
+        let all = Selection::Between(span, wheres, self.statuses());
+        if let Some(named) = self.filter.named("id") {
+            return Ok(Selection::of(numbers(&named)?, all));
+        }
+        let named = self.filter.parts().iter().find_map(|part| part.named("id"));
+        Ok(match named {
+            // A value of another kind is an error where it is compared, if it is.
+            Some(named) if named.iter().all(|it| matches!(it, Operand::Number(_))) => {
+                Selection::Among(numbers(&named)?, wheres)
+            }
+            _ => all,
+        })
+    }
+
+    /// Which statuses jobs have that are wanted; all where nothing of that kind is said.
+    fn statuses(&self) -> Vec<Status> {
+        let named = self.filter.parts().iter().find_map(|part| part.named("status"));
+        let status = |operand: &&Operand| match operand {
+            Operand::Text(text) => text.parse().ok(),
+            // Of another kind, which is an error as soon as a job is compared with it.
+            Operand::Number(_) => None,
+        };
+        let statuses: Option<Vec<Status>> =
+            named.and_then(|named| named.iter().map(status).collect());
+        statuses.unwrap_or_else(|| Status::ALL.into())
     }
 
     fn of_jobs(&self, desk: &Desk<'_>, selection: &Selection) -> Result<Held, Failure> {
@@ -164,6 +184,14 @@ impl Table {
         let cells = self.names.iter().map(|name| cell(self.what, of, name));
         Ok(Some(row(&cells.collect())))
     }
+}
+
+fn numbers(named: &[&Operand]) -> Result<Vec<i64>, Failure> {
+    let number = |operand: &&Operand| match operand {
+        Operand::Text(text) => job_id(&json!(text)),
+        Operand::Number(number) => job_id(&json!(number)),
+    };
+    named.iter().map(|operand| number(operand).map(|(number, _)| number)).collect()
 }
 
 /// `QueryFields`: `[what, names or null]`.

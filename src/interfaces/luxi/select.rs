@@ -4,14 +4,14 @@
 //! archived ones too where the client asks whether jobs are archived.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::errand::{Desk, Lane};
 use super::message::Failure;
 use super::rows::Rows;
 use super::service::Service;
 use crate::runtime::{Answer, JobView};
-use crate::vocabulary::{Error, JobId};
+use crate::vocabulary::{Error, JobId, Status};
 
 /// How many jobs are looked up by the event loop itself.
 const AT_ONCE: usize = 64;
@@ -19,12 +19,43 @@ const AT_ONCE: usize = 64;
 /// Which jobs a list is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Selection {
-    /// Those, in that order, each once.
+    /// Those, in that order, each once, wherever they are; also that there is no such job.
     Named(Vec<i64>),
-    /// All in the queue, by id.
-    Live,
-    /// All in the queue and in the archive, by id.
-    LiveAndArchived,
+    /// Those of these that are there, by id.
+    Among(Vec<i64>, Where),
+    /// All with ids from the one to the other, by id. Those in the queue that have none of these
+    /// statuses are not wanted.
+    Between(Span, Where, Vec<Status>),
+}
+
+/// Where jobs are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Where {
+    Queue,
+    /// In the queue and in the archive.
+    Everywhere,
+}
+
+/// Ids from the one to the other, both included; none where there are none such.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span(Option<(JobId, Option<JobId>)>);
+
+impl Span {
+    pub(super) const ALL: Self = Self(Some((JobId::FIRST, None)));
+
+    /// Those within these bounds.
+    pub(super) fn of((least, most): (i64, i64)) -> Self {
+        let last = if most == i64::MAX { Some(None) } else { job_id(most).map(Some) };
+        let first = job_id(least.max(1));
+        Self(first.zip(last).filter(|(first, last)| last.is_none_or(|last| *first <= last)))
+    }
+
+    /// The first and the last that may be there, where `last` is the last that was given out.
+    fn within(self, last: Option<JobId>) -> Option<(JobId, JobId)> {
+        let ((first, most), last) = self.0.zip(last)?;
+        let last = most.map_or(last, |most| most.min(last));
+        (first <= last).then_some((first, last))
+    }
 }
 
 /// What was found where a job may be.
@@ -54,8 +85,11 @@ impl Selection {
                 let mut ids = numbers.iter().filter_map(|number| job_id(*number));
                 ids.any(|id| is_archived(service, id)).then_some(Lane::Archive)
             }
-            Self::Live => Some(Lane::Live),
-            Self::LiveAndArchived => Some(Lane::Archive),
+            Self::Among(numbers, Where::Queue) if numbers.len() <= AT_ONCE => None,
+            Self::Among(_, Where::Queue) | Self::Between(_, Where::Queue, _) => Some(Lane::Live),
+            Self::Among(_, Where::Everywhere) | Self::Between(_, Where::Everywhere, _) => {
+                Some(Lane::Archive)
+            }
         }
     }
 
@@ -68,8 +102,14 @@ impl Selection {
     ) -> Result<u64, Failure> {
         match self {
             Self::Named(numbers) => write_named(desk, rows, write, numbers),
-            Self::Live => write_live(desk, rows, write),
-            Self::LiveAndArchived => write_all(desk, rows, write),
+            Self::Among(numbers, wheres) => write_among(desk, rows, write, (numbers, *wheres)),
+            Self::Between(span, wheres, statuses) => {
+                let Some(span) = span.within(desk.service.last_id()) else { return Ok(0) };
+                match wheres {
+                    Where::Queue => write_live(desk, rows, write, (span, statuses)),
+                    Where::Everywhere => write_all(desk, rows, write, (span, statuses)),
+                }
+            }
         }
     }
 }
@@ -104,6 +144,27 @@ fn write_named(
     Ok(position)
 }
 
+fn write_among(
+    desk: &Desk<'_>,
+    rows: &mut Rows,
+    write: Write<'_>,
+    (numbers, wheres): (&[i64], Where),
+) -> Result<u64, Failure> {
+    let ids: BTreeSet<JobId> = numbers.iter().filter_map(|number| job_id(*number)).collect();
+    let mut position = 0;
+    for id in ids {
+        desk.check_wanted()?;
+        let found = match wheres {
+            Where::Queue => desk.service.job(id),
+            Where::Everywhere => find(desk.service, id)?,
+        };
+        let Some(answer) = found else { continue };
+        position = position.max(answer.position);
+        write(Found::Job(&answer.value))?.map_or(Ok(()), |row| rows.push(&row))?;
+    }
+    Ok(position)
+}
+
 /// A job, wherever it is. Looks into the queue first: jobs only go from there to the archive.
 fn find(service: &dyn Service, id: JobId) -> Result<Option<Answer<JobView>>, Failure> {
     if let Some(answer) = service.job(id) {
@@ -117,27 +178,33 @@ fn find(service: &dyn Service, id: JobId) -> Result<Option<Answer<JobView>>, Fai
     Ok(archived.map(|value| Answer { value, position: 0 }))
 }
 
-fn write_live(desk: &Desk<'_>, rows: &mut Rows, write: Write<'_>) -> Result<u64, Failure> {
-    let Some(last) = desk.service.last_id() else { return Ok(0) };
-    each_live(desk, None, last, &mut |view| {
+fn write_live(
+    desk: &Desk<'_>,
+    rows: &mut Rows,
+    write: Write<'_>,
+    ((first, last), statuses): ((JobId, JobId), &[Status]),
+) -> Result<u64, Failure> {
+    let before = JobId::new(first.get() - 1);
+    each_live(desk, before, (last, statuses), &mut |view| {
         write(Found::Job(view))?.map_or(Ok(()), |row| rows.push(&row))
     })
 }
 
-/// Calls `each` for the live jobs above one id and up to another, by id.
+/// Calls `each` for the live jobs above one id and up to another that have one of these statuses,
+/// by id.
 fn each_live(
     desk: &Desk<'_>,
     mut after: Option<JobId>,
-    last: JobId,
+    (last, statuses): (JobId, &[Status]),
     each: &mut dyn FnMut(&JobView) -> Result<(), Failure>,
 ) -> Result<u64, Failure> {
     let mut place = 0;
     while after.is_none_or(|after| after < last) {
         desk.check_wanted()?;
-        let Answer { value: jobs, position } = desk.service.jobs_after(after);
+        let Answer { value, position } = desk.service.jobs_of_status_after(after, statuses);
         place = place.max(position);
-        let Some(end) = jobs.last().map(|view| view.job.id) else { break };
-        jobs.iter().take_while(|view| view.job.id <= last).try_for_each(&mut *each)?;
+        let Some(end) = value.end else { break };
+        value.jobs.iter().take_while(|view| view.job.id <= last).try_for_each(&mut *each)?;
         after = Some(end);
     }
     Ok(place)
@@ -145,19 +212,23 @@ fn each_live(
 
 /// All jobs by id, as many at a time as share files of the archive. A job that moves into the
 /// archive meanwhile is seen once: the queue is looked at first.
-fn write_all(desk: &Desk<'_>, rows: &mut Rows, write: Write<'_>) -> Result<u64, Failure> {
-    let Some(last) = desk.service.last_id() else { return Ok(0) };
-    let (mut from, mut position) = (JobId::FIRST, 0);
+fn write_all(
+    desk: &Desk<'_>,
+    rows: &mut Rows,
+    write: Write<'_>,
+    ((first, last), statuses): ((JobId, JobId), &[Status]),
+) -> Result<u64, Failure> {
+    let (mut from, mut position) = (first, 0);
     while from <= last {
         let to = desk.service.archived_together(from).min(last);
         let mut found = BTreeMap::new();
         let before = JobId::new(from.get() - 1);
-        let place = each_live(desk, before, to, &mut |view| {
+        let place = each_live(desk, before, (to, statuses), &mut |view| {
             found.insert(view.job.id, write(Found::Job(view))?);
             Ok(())
         })?;
         position = position.max(place);
-        add_archived(desk, rows, write, from, &mut found)?;
+        add_archived(desk, rows, write, (from, to), &mut found)?;
         found.into_values().flatten().try_for_each(|row| rows.push(&row))?;
         from = to.plus(1);
     }
@@ -170,12 +241,15 @@ fn add_archived(
     desk: &Desk<'_>,
     rows: &Rows,
     write: Write<'_>,
-    from: JobId,
+    (from, to): (JobId, JobId),
     found: &mut ById,
 ) -> Result<(), Failure> {
     let (mut failed, mut bytes) = (None, 0);
     let outcome = desk.service.archived_from(from, &mut |view| {
         let mut add = || {
+            if view.job.id > to {
+                return Ok(());
+            }
             if let Entry::Vacant(place) = found.entry(view.job.id) {
                 let row = place.insert(write(Found::Job(&view))?);
                 bytes += row.as_ref().map_or(0, Vec::len);

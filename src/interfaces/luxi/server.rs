@@ -2,6 +2,7 @@
 //!
 //! What a connection does when it has its turn is in `turn`.
 
+mod following;
 mod locking;
 mod turn;
 
@@ -24,6 +25,7 @@ use super::peer::{Access, Peer};
 use super::service::Service;
 use super::socket::SocketFile;
 use crate::vocabulary::Error;
+use following::Following;
 
 /// The token of the listener; connections count up from 2 and never share one.
 const LISTENER: usize = 0;
@@ -95,6 +97,7 @@ pub struct Server {
     connections: HashMap<usize, Connection>,
     deadlines: BTreeSet<(Instant, usize)>,
     ready: VecDeque<usize>,
+    following: Following,
     next_token: usize,
     buffered: usize,
     accept_paused: bool,
@@ -151,6 +154,7 @@ impl Server {
             connections: HashMap::new(),
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
+            following: Following::default(),
             next_token: WAKER + 1,
             buffered: 0,
             accept_paused: false,
@@ -234,6 +238,7 @@ impl Server {
                 News::Durable { token, request, failed } => self.durable(token, request, failed),
                 News::Done { token, request, outcome } => self.done(token, request, outcome),
                 News::Changed { token, request } => self.changed(token, request),
+                News::SomethingChanged => self.something_changed(),
                 News::Locked { token, request, result } => self.locked(token, request, &result),
                 News::Stop => self.begin_stop(),
             }
@@ -316,9 +321,15 @@ impl Server {
             tracing::warn!(uid = peer.uid, pid = peer.pid, "a client does not take its answer");
             self.connections.remove(&token).into_iter().for_each(|it| self.release(token, it));
         } else {
-            self.give_up_locking(token);
-            self.look_again(token, true);
+            self.answer_who_waits(token);
         }
+    }
+
+    /// Gives an answer to a connection that waits for something to happen, if it does.
+    fn answer_who_waits(&mut self, token: usize) {
+        self.give_up_locking(token);
+        self.end_following(token);
+        self.look_again(token, true);
     }
 
     fn begin_stop(&mut self) {
@@ -329,8 +340,7 @@ impl Server {
         self.deadlines.insert((Instant::now() + self.limits.stop_patience, WAKER));
         let tokens: Vec<usize> = self.connections.keys().copied().collect();
         for token in tokens {
-            self.give_up_locking(token);
-            self.look_again(token, true);
+            self.answer_who_waits(token);
             self.ready.push_back(token);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::runtime::{
     Answer, AutoArchived, CancelAnswer, ClientId, ClientTold, ConfigWriter, Explanation,
-    FilterState, JobView, LockOptions, LockOverview, Master, Stats,
+    FilterState, Follower, JobView, LockOptions, LockOverview, Master, PieceOfList, Stats,
 };
 use crate::vocabulary::{
     Error, FeedbackEntry, FilterId, Hierarchy, JobId, LockRequest, NewFilter, NewJob, Priority,
@@ -71,6 +71,18 @@ pub trait Service: Send + Sync + 'static {
 
     /// As [`Master::jobs_after`].
     fn jobs_after(&self, after: Option<JobId>) -> Answer<Vec<JobView>>;
+
+    /// As [`Master::jobs_of_status_after`].
+    fn jobs_of_status_after(
+        &self,
+        after: Option<JobId>,
+        statuses: &[Status],
+    ) -> Answer<PieceOfList> {
+        let Answer { value: mut jobs, position } = self.jobs_after(after);
+        let end = jobs.last().map(|view| view.job.id);
+        jobs.retain(|view| statuses.contains(&view.status));
+        Answer { value: PieceOfList { jobs, end }, position }
+    }
 
     /// As [`Master::last_id`].
     fn last_id(&self) -> Option<JobId>;
@@ -184,6 +196,11 @@ pub trait Service: Send + Sync + 'static {
     /// As [`Master::forget`].
     fn forget(&self, id: JobId, registration: u64);
 
+    /// As [`Master::follow`]; none where nobody can.
+    fn follow(&self) -> Option<Follower> {
+        None
+    }
+
     /// As [`Master::on_durable`].
     fn on_durable(&self, position: u64, then: Box<dyn FnOnce(Result<(), Error>) + Send>);
 }
@@ -230,6 +247,14 @@ impl Service for Master {
 
     fn jobs_after(&self, after: Option<JobId>) -> Answer<Vec<JobView>> {
         Self::jobs_after(self, after)
+    }
+
+    fn jobs_of_status_after(
+        &self,
+        after: Option<JobId>,
+        statuses: &[Status],
+    ) -> Answer<PieceOfList> {
+        Self::jobs_of_status_after(self, after, statuses)
     }
 
     fn last_id(&self) -> Option<JobId> {
@@ -336,6 +361,10 @@ impl Service for Master {
 
     fn forget(&self, id: JobId, registration: u64) {
         Self::forget(self, id, registration);
+    }
+
+    fn follow(&self) -> Option<Follower> {
+        Some(Self::follow(self))
     }
 
     fn on_durable(&self, position: u64, then: Box<dyn FnOnce(Result<(), Error>) + Send>) {

@@ -38,6 +38,15 @@ pub(super) enum Operand {
     Number(i64),
 }
 
+impl std::fmt::Display for Operand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
 impl Filter {
     /// Reads a filter, or says why it is none.
     pub(super) fn parse(value: &Value) -> Result<Self, String> {
@@ -100,6 +109,29 @@ impl Filter {
             Self::Compare(Comparison::Equal, name, operand) if name == field => Some(vec![operand]),
             _ => None,
         }
+    }
+
+    /// The parts that all have to hold.
+    pub(super) fn parts(&self) -> &[Self] {
+        match self {
+            Self::And(parts) => parts,
+            _ => std::slice::from_ref(self),
+        }
+    }
+
+    /// Between which numbers a row's value of `field` has to be, both included.
+    pub(super) fn bounds(&self, field: &str) -> (i64, i64) {
+        let all = (i64::MIN, i64::MAX);
+        self.parts().iter().fold(all, |(least, most), part| match part {
+            Self::Compare(how, name, Operand::Number(number)) if name == field => match how {
+                Comparison::AtLeast => (least.max(*number), most),
+                Comparison::Greater => (least.max(number.saturating_add(1)), most),
+                Comparison::AtMost => (least, most.min(*number)),
+                Comparison::Less => (least, most.min(number.saturating_sub(1))),
+                Comparison::Equal | Comparison::NotEqual => (least, most),
+            },
+            _ => (least, most),
+        })
     }
 
     /// Whether a row is wanted. `value` gives its fields; none where there is no value, which,
@@ -170,7 +202,7 @@ impl Comparison {
         };
         let ordering = ordering.ok_or_else(|| {
             wrong_kind(format!(
-                "Invalid types in comparison, trying to compare {value} with '{operand:?}'"
+                "Invalid types in comparison, trying to compare {value} with '{operand}'"
             ))
         })?;
         Ok(match self {
@@ -313,6 +345,18 @@ mod tests {
         ] {
             assert!(Filter::parse(&filter).unwrap().admits(&row).is_err(), "{filter}");
         }
+    }
+
+    #[test]
+    fn what_has_to_hold_of_a_number_bounds_it() {
+        let bounds = |filter: Value| Filter::parse(&filter).unwrap().bounds("id");
+        let all = (i64::MIN, i64::MAX);
+        assert_eq!(bounds(json!(null)), all);
+        assert_eq!(bounds(json!([">", "id", 5])), (6, i64::MAX));
+        assert_eq!(bounds(json!(["&", [">=", "id", 5], ["<", "id", 9], ["<=", "id", 30]])), (5, 8));
+        assert_eq!(bounds(json!(["|", [">=", "id", 5], ["<", "id", 9]])), all);
+        assert_eq!(bounds(json!(["!", [">=", "id", 5]])), all);
+        assert_eq!(bounds(json!(["<", "id", i64::MIN])), (i64::MIN, i64::MIN));
     }
 
     #[test]

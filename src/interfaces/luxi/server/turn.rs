@@ -82,6 +82,7 @@ impl Server {
             Ok(Reply::Lock(wish)) => self.lock(token, connection, &wish, message.len()),
             Ok(Reply::Unlock) => self.unlock(connection),
             Ok(Reply::Watch(watch)) => self.watch(token, connection, watch, self.stopping),
+            Ok(Reply::Follow(follow)) => self.follow(token, connection, follow),
             Ok(Reply::Errand(errand)) => self.send(token, connection, errand, message.len()),
             Ok(Reply::AtOnce(errand)) => self.do_at_once(token, connection, errand),
             Err(failure) => Self::refuse(connection, &failure),
@@ -177,6 +178,7 @@ impl Server {
     pub(super) fn release(&mut self, token: usize, connection: Connection) {
         self.buffered -= connection.counted;
         connection.deadline.map(|deadline| self.deadlines.remove(&(deadline, token)));
+        self.unfollow(token, &connection);
         if let State::Watching { watch, registration } = connection.state {
             watch.job().into_iter().for_each(|job| self.service.forget(job, registration));
         }
