@@ -48,6 +48,8 @@ mod shell;
 mod shutdown;
 #[cfg(test)]
 mod simulation;
+mod slow_locks;
+mod spans;
 pub mod sync;
 mod tasks;
 mod view;

@@ -35,5 +35,7 @@ pub use error::LockError;
 pub use mode::Mode;
 pub use policy::{RequestKind, RequestOptions, WaitPolicy};
 pub use prepared::Prepared;
-pub use report::{Blocker, Holder, Link, LockReport, OwnerReport, Reserves, WaitReport, Wanter};
+pub use report::{
+    Blocker, Holder, Link, LockReport, OldWait, OwnerReport, Reserves, WaitReport, Wanter,
+};
 pub use table::{LockTable, Outcome, OwnerId};

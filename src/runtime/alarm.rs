@@ -1,4 +1,5 @@
-//! The one thread that waits for times: deadlines that pass, opcodes that are tried again.
+//! The one thread that waits for times: deadlines that pass, opcodes that are tried again, locks
+//! that are waited for long.
 //!
 //! It makes events of times, and decides nothing: the queue knows what is due when. It sleeps
 //! until the next of these moments, or until somebody says that an earlier one has come up.
@@ -50,6 +51,12 @@ impl Alarm {
         named("alarm", move || run(&inner, &heard))
     }
 
+    /// Has the thread look again what is next.
+    pub(super) fn look_again(&self) {
+        // The receiver lives as long as this.
+        _ = self.bell.send(Ring::Earlier);
+    }
+
     /// Ends the thread.
     pub(super) fn end(&self) {
         // The receiver lives as long as this.
@@ -75,6 +82,11 @@ fn run(inner: &Arc<Inner>, heard: &Receiver<Ring>) {
 impl Inner {
     /// Does what is due by now; gives when the next is.
     pub(super) fn pass_time(self: &Arc<Self>) -> Option<Timestamp> {
+        let in_queue = self.pass_time_in_queue();
+        [in_queue, self.warn_of_slow_locks()].into_iter().flatten().min()
+    }
+
+    fn pass_time_in_queue(self: &Arc<Self>) -> Option<Timestamp> {
         loop {
             let mut shell = self.shell();
             if shell.closed {
@@ -106,8 +118,7 @@ impl Inner {
         let next = shell.queue.next_time();
         if next.is_some_and(|next| shell.alarm.is_none_or(|alarm| next < alarm)) {
             shell.alarm = next;
-            // The receiver lives as long as this.
-            _ = self.alarm.bell.send(Ring::Earlier);
+            self.alarm.look_again();
         }
     }
 

@@ -8,7 +8,9 @@ use super::fenced_jobs::Unfenced;
 use super::inner::{Inner, owner};
 use super::lock_manager::Asked;
 use super::logical_unit::DeclaredLocks;
+use super::metrics::micros;
 use super::processor::{Active, Attempt, Purpose};
+use super::spans::Named;
 use super::worker_pool::Task;
 use crate::engine::locks::{LockError, RequestKind, RequestOptions};
 use crate::vocabulary::{BIG_LOCK, JobId, LevelId, LockRequest, OpError, Timestamp};
@@ -79,6 +81,7 @@ impl Inner {
                 Err(error) => return self.could_not_start(&active.attempt, error),
             };
             let id = active.job();
+            tracing::debug!(locks = %self.named(&request, 0), "asks for locks");
             active.asking.unfenced.asked(&self.fenced, &request, kind);
             let options = RequestOptions { priority: active.priority, kind, ..Default::default() };
             let first = request.levels().next().map_or(0, |(level, _)| level.rank());
@@ -100,8 +103,14 @@ impl Inner {
     /// Counts how long it waited for what it was granted now.
     pub(super) fn count_wait(&self, active: &Active, now: Timestamp) {
         let (since, first) = active.asking.asked;
+        let waited_us = micros(now.since(since));
+        tracing::debug!(locks = %self.named(&active.asking.locks, first), waited_us, "has its locks");
         let levels = active.asking.locks.levels().map(|(level, _)| level);
         self.metrics.waited(levels.filter(|level| level.rank() >= first), now.since(since));
+    }
+
+    fn named<'a>(&'a self, locks: &'a LockRequest, from_rank: usize) -> Named<'a> {
+        Named { hierarchy: &self.hierarchy, locks, from_rank }
     }
 
     /// What to ask for next: one level, or all levels where the units know them at once.
@@ -184,6 +193,8 @@ impl Inner {
     /// The job waits for locks: this worker is free for others.
     fn parked(self: &Arc<Self>, attempt: &Attempt) -> Option<Task> {
         let id = attempt.job;
+        tracing::debug!("waits for locks");
+        self.watch_waits();
         let shell = self.shell();
         let may_start = || shell.queue.may_start(id, attempt.op);
         let wanted = !shell.stopping && (attempt.purpose == Purpose::Undo || may_start());

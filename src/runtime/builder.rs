@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::clock::Clock;
 use super::compaction::Compaction;
@@ -18,6 +19,7 @@ use super::logical_unit::TypedOp;
 use super::master::{Limits, Master};
 use super::registry::Registry;
 use super::shell::Shell;
+use super::slow_locks::{SLOW_LOCK, SlowLocks};
 use crate::engine::locks::WaitPolicy;
 use crate::engine::queue::Queue;
 use crate::store::{Archive, LockDir, LogStore, MemoryStore, Store};
@@ -44,6 +46,7 @@ pub struct MasterBuilder {
     before_recovery: Option<BeforeRecovery>,
     clock: Clock,
     hooks: Hooks,
+    slow_lock: Option<Duration>,
     error: Option<Error>,
 }
 
@@ -67,6 +70,7 @@ impl MasterBuilder {
             before_recovery: None,
             clock: Clock::default(),
             hooks: Hooks::new(),
+            slow_lock: Some(SLOW_LOCK),
             error: None,
         }
     }
@@ -161,6 +165,13 @@ impl MasterBuilder {
     /// Takes no job up until [`Master::resume`]: time to look at what there is.
     pub fn paused(mut self) -> Self {
         self.paused = true;
+        self
+    }
+
+    /// How long a request waits for a lock before a warning is logged that says who holds it, and
+    /// again each time the wait has doubled; one minute where not said, never where none.
+    pub fn slow_lock(mut self, threshold: Option<Duration>) -> Self {
+        self.slow_lock = threshold;
         self
     }
 
@@ -303,6 +314,7 @@ impl MasterBuilder {
             policy: self.policy,
             clock: self.clock,
             hooks: self.hooks,
+            slow_locks: SlowLocks::new(self.slow_lock),
         }));
         Core::new(inner)
     }

@@ -120,6 +120,7 @@ impl Master {
         clients.waiting.fetch_add(1, Ordering::SeqCst);
         match self.inner.locks.request(client.0, request, options, Waiting::Client(told)) {
             Ok(Asked::Granted(Waiting::Client(told))) => clients.answer(told, Ok(())),
+            Ok(Asked::Waiting) => self.inner.watch_waits(),
             Err((error, Waiting::Client(told))) => clients.answer(told, Err(clients.named(error))),
             // What waits is told later; what comes back is what was handed in.
             _ => {}

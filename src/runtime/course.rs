@@ -1,6 +1,7 @@
 //! What a logical unit is made to do once its locks are held, and how that comes out.
 
 use serde_json::Value;
+use tracing::debug_span;
 
 use super::cancel::{CancelCause, CancelToken};
 use super::contained::Contained;
@@ -48,7 +49,7 @@ impl Ended {
 /// Prerequisites, hooks, execution.
 pub(super) fn carry_out(unit: &mut Contained, context: &Context, hooks: &Hooks) -> Course {
     assert_no_locks_held("while an opcode executes");
-    if let Err(error) = unit.call(|unit| unit.check_prereq(context)) {
+    if let Err(error) = prerequisites(unit, context) {
         return nothing_done(error);
     }
     if let Err(error) = hooks::before(hooks, context) {
@@ -58,11 +59,15 @@ pub(super) fn carry_out(unit: &mut Contained, context: &Context, hooks: &Hooks) 
         context.feedback("dry-run mode requested, not actually executing the operation");
         return Course::Ended(Ended::without_work(unit.call(|unit| unit.dry_run(context))));
     }
-    match unit.call(|unit| unit.execute(context)) {
+    match debug_span!("execute").in_scope(|| unit.call(|unit| unit.execute(context))) {
         Ok(result) => Course::Ended(done(unit, context, hooks, result)),
         Err(error) if error.kind == OpErrorKind::Temporary => Course::Later(error),
         Err(error) => Course::Ended(Ended::failed(error, true)),
     }
+}
+
+fn prerequisites(unit: &mut Contained, context: &Context) -> Result<(), OpError> {
+    debug_span!("prerequisites").in_scope(|| unit.call(|unit| unit.check_prereq(context)))
 }
 
 fn nothing_done(error: OpError) -> Course {

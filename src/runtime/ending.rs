@@ -14,7 +14,7 @@ use super::worker_pool::Task;
 use crate::engine::queue::Follow;
 use crate::vocabulary::{
     Error, FeedbackEntry, FeedbackKind, Job, JobId, NewJob, OpCode, OpError, OpErrorKind, Outcome,
-    Priority, Record,
+    Priority, Record, Status,
 };
 
 /// How often an opcode declares its locks before it fails because they never fit.
@@ -96,18 +96,25 @@ impl Inner {
         let outcome = match outcome {
             Ok(result) if !following.is_empty() => {
                 match self.finish_with(attempt, &result, following) {
-                    Ok(finished) => return finished,
+                    Ok(finished) => {
+                        tracing::debug!(status = %Status::Success, "has ended");
+                        return finished;
+                    }
                     Err(error) => Err(error),
                 }
             }
             outcome => outcome,
         };
         let outcome = self.outcome(outcome.map_err(|error| self.if_late(attempt, error)));
+        let status = outcome.status();
         let mut shell = self.shell();
         let records = shell.queue.finish(attempt.job, outcome, begun, self.now());
         self.count_ends(&records);
         self.append_unattended(&mut shell, records);
-        Finished::of(&mut shell, attempt.job)
+        let finished = Finished::of(&mut shell, attempt.job);
+        drop(shell);
+        tracing::debug!(%status, "has ended");
+        finished
     }
 
     /// The error, or the deadline that was missed where that was why it was told to stop.

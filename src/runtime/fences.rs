@@ -13,7 +13,7 @@ mod line;
 mod plan;
 mod waits;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use super::clock;
 use super::lock_order::LockClass;
 use super::sync::Mutex;
-use crate::engine::locks::{LockError, OwnerId};
+use crate::engine::locks::{LockError, OldWait, OwnerId};
 use crate::store::{Fence, FenceName, LockDir, OwnerRecord};
 use crate::vocabulary::{Error, Hierarchy, LevelId, LockMode, LockRequest, Timestamp};
 
@@ -323,6 +323,17 @@ impl<W: Send + 'static> Fences<W> {
     /// What an owner waits for, and who has it, as far as that is known.
     pub(super) fn waits_for(&self, owner: OwnerId) -> Option<(FenceName, LockMode, Timestamp)> {
         self.state.lock().waits.of(owner)
+    }
+
+    /// Those who have waited longest for other processes, oldest first, `most` of them at most.
+    pub(super) fn oldest_waits(&self, most: usize) -> Vec<OldWait> {
+        let (mut first_at, state) = (BTreeMap::new(), self.state.lock());
+        let oldest = state.waits.oldest(most).enumerate();
+        let wait = |(place, (owner, name, since)): (usize, (OwnerId, FenceName, Timestamp))| {
+            let first = *first_at.entry(name).or_insert(place);
+            OldWait { owner, since, first }
+        };
+        oldest.map(wait).collect()
     }
 
     /// Where the files are.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use tracing::info_span;
 
 use super::contained::contain;
 use super::context::Context;
@@ -38,7 +39,12 @@ pub(super) type Hooks = Vec<Arc<dyn Hook>>;
 /// Asks all hooks whether the opcode may execute. The first that refuses decides.
 pub(super) fn before(hooks: &Hooks, context: &Context) -> Result<(), OpError> {
     assert_no_locks_held("while a hook runs");
-    hooks.iter().try_for_each(|hook| contain(|| hook.before(context))).map_err(|error| {
+    let mut hooks = hooks.iter().enumerate();
+    let called = hooks.try_for_each(|(number, hook)| {
+        let span = info_span!("hook", hook = number, phase = "before");
+        span.in_scope(|| contain(|| hook.before(context)))
+    });
+    called.map_err(|error| {
         let kind = match error.kind {
             OpErrorKind::Canceled => OpErrorKind::Canceled,
             _ => OpErrorKind::Hook,
@@ -50,8 +56,9 @@ pub(super) fn before(hooks: &Hooks, context: &Context) -> Result<(), OpError> {
 /// Tells all hooks that the opcode has succeeded.
 pub(super) fn after(hooks: &Hooks, context: &Context, result: &Value) {
     assert_no_locks_held("while a hook runs");
-    for hook in hooks {
-        if let Err(error) = contain(|| hook.after(context, result)) {
+    for (number, hook) in hooks.iter().enumerate() {
+        let span = info_span!("hook", hook = number, phase = "after");
+        if let Err(error) = span.in_scope(|| contain(|| hook.after(context, result))) {
             context.feedback(&format!("WARNING: a hook failed after the execution: {error}"));
         }
     }

@@ -16,6 +16,7 @@ use super::master::Limits;
 use super::metrics::Metrics;
 use super::registry::Registry;
 use super::shell::{Shell, Writer};
+use super::slow_locks::SlowLocks;
 use super::sync::{Condvar, Mutex, MutexGuard};
 use super::tasks::Tasks;
 use super::watch::Watch;
@@ -60,6 +61,7 @@ pub(super) struct Inner {
     pub(super) clock: Clock,
     pub(super) hooks: Hooks,
     pub(super) alarm: Alarm,
+    pub(super) slow_locks: SlowLocks,
 }
 
 /// What an [`Inner`] is made of that is not made by itself.
@@ -76,6 +78,7 @@ pub(super) struct Parts {
     pub(super) policy: WaitPolicy,
     pub(super) clock: Clock,
     pub(super) hooks: Hooks,
+    pub(super) slow_locks: SlowLocks,
 }
 
 impl Inner {
@@ -105,6 +108,7 @@ impl Inner {
             clock: parts.clock,
             hooks: parts.hooks,
             alarm: Alarm::default(),
+            slow_locks: parts.slow_locks,
         }
     }
 

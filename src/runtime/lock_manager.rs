@@ -16,9 +16,9 @@ use std::collections::HashMap;
 use super::clock::Clock;
 use super::lock_order::LockClass;
 use super::sync::Mutex;
-use super::sync::raw::{AtomicBool, Ordering};
 use crate::engine::locks::{
-    LockError, LockReport, LockTable, Outcome, OwnerId, OwnerReport, RequestOptions, WaitPolicy,
+    LockError, LockReport, LockTable, OldWait, Outcome, OwnerId, OwnerReport, RequestOptions,
+    WaitPolicy,
 };
 use crate::vocabulary::{Hierarchy, LevelId, LockRequest, Priority, Timestamp};
 
@@ -55,8 +55,6 @@ struct State<W> {
 #[derive(Debug)]
 pub struct LockManager<W> {
     state: Mutex<State<W>>,
-    /// Whether a pump has something to try; written under the mutex.
-    to_try: AtomicBool,
     hierarchy: Hierarchy,
     clock: Clock,
 }
@@ -73,8 +71,7 @@ impl<W> LockManager<W> {
     pub fn with_clock(hierarchy: Hierarchy, policy: WaitPolicy, clock: Clock) -> Self {
         let table = LockTable::new(hierarchy.clone(), policy);
         let state = State { table, waiters: HashMap::new() };
-        let state = Mutex::new(&LOCK_TABLE, state);
-        Self { state, to_try: AtomicBool::new(false), hierarchy, clock }
+        Self { state: Mutex::new(&LOCK_TABLE, state), hierarchy, clock }
     }
 
     /// The levels.
@@ -83,18 +80,11 @@ impl<W> LockManager<W> {
         &self.hierarchy
     }
 
-    /// Whether a [`pump`](Self::pump) would have something to try. Whoever makes that so while
-    /// another thread asks has to pump, or have somebody pump, afterwards.
+    /// Whether a [`pump`](Self::pump) would have something to try. Whoever makes that so after
+    /// another thread has asked has to pump, or have somebody pump.
     #[must_use]
     pub fn has_to_try(&self) -> bool {
-        self.to_try.load(Ordering::SeqCst)
-    }
-
-    fn change<T>(&self, change: impl FnOnce(&mut State<W>) -> T) -> T {
-        let mut state = self.state.lock();
-        let changed = change(&mut state);
-        self.to_try.store(state.table.has_to_try(), Ordering::SeqCst);
-        changed
+        self.state.lock().table.has_to_try()
     }
 
     /// Asks for a set of locks; see [`LockTable::request`].
@@ -109,23 +99,22 @@ impl<W> LockManager<W> {
         options: RequestOptions,
         waiter: W,
     ) -> Result<Asked<W>, (LockError, W)> {
-        let now = self.clock.now();
-        self.change(|state| match state.table.request(owner, request, options, now) {
+        let mut state = self.state.lock();
+        match state.table.request(owner, request, options, self.clock.now()) {
             Ok(Outcome::Granted) => Ok(Asked::Granted(waiter)),
             Ok(Outcome::Waiting) => {
                 state.waiters.insert(owner, waiter);
                 Ok(Asked::Waiting)
             }
             Err(error) => Err((error, waiter)),
-        })
+        }
     }
 
     /// Releases all that an owner holds and ends its waiting; the payload, if it waited.
     pub fn release_all(&self, owner: OwnerId) -> Option<W> {
-        self.change(|state| {
-            state.table.release_all(owner);
-            state.waiters.remove(&owner)
-        })
+        let mut state = self.state.lock();
+        state.table.release_all(owner);
+        state.waiters.remove(&owner)
     }
 
     /// Releases some locks; see [`LockTable::release`].
@@ -134,7 +123,7 @@ impl<W> LockManager<W> {
     ///
     /// What the table says.
     pub fn release(&self, owner: OwnerId, request: &LockRequest) -> Result<(), LockError> {
-        self.change(|state| state.table.release(owner, request))
+        self.state.lock().table.release(owner, request)
     }
 
     /// Releases whatever an owner holds at those levels.
@@ -143,7 +132,7 @@ impl<W> LockManager<W> {
     ///
     /// `AlreadyWaiting`.
     pub fn release_levels(&self, owner: OwnerId, levels: &[LevelId]) -> Result<(), LockError> {
-        self.change(|state| state.table.release_levels(owner, levels))
+        self.state.lock().table.release_levels(owner, levels)
     }
 
     /// Makes exclusive locks shared; see [`LockTable::downgrade`].
@@ -152,7 +141,7 @@ impl<W> LockManager<W> {
     ///
     /// What the table says.
     pub fn downgrade(&self, owner: OwnerId, request: &LockRequest) -> Result<(), LockError> {
-        self.change(|state| state.table.downgrade(owner, request))
+        self.state.lock().table.downgrade(owner, request)
     }
 
     /// Keeps some locks of a level only; see [`LockTable::narrow`].
@@ -161,16 +150,15 @@ impl<W> LockManager<W> {
     ///
     /// What the table says.
     pub fn narrow(&self, owner: OwnerId, keep: &LockRequest) -> Result<(), LockError> {
-        self.change(|state| state.table.narrow(owner, keep))
+        self.state.lock().table.narrow(owner, keep)
     }
 
     /// Ends the waiting of an owner, which keeps what it holds; the payload, if it waited. None
     /// means that it was granted before, or never waited.
     pub fn withdraw(&self, owner: OwnerId) -> Option<W> {
-        self.change(|state| {
-            state.table.withdraw(owner);
-            state.waiters.remove(&owner)
-        })
+        let mut state = self.state.lock();
+        state.table.withdraw(owner);
+        state.waiters.remove(&owner)
     }
 
     /// Ends the waiting of those whose deadline has passed, and hands their payloads back.
@@ -182,10 +170,9 @@ impl<W> LockManager<W> {
     /// [`expire`](Self::expire), with the time passed in.
     #[must_use = "those who stopped waiting do not know it yet"]
     pub fn expire_at(&self, now: Timestamp) -> Vec<(OwnerId, W)> {
-        self.change(|state| {
-            let expired = state.table.expire(now);
-            state.take(expired)
-        })
+        let mut state = self.state.lock();
+        let expired = state.table.expire(now);
+        state.take(expired)
     }
 
     /// When [`expire`](Self::expire) has something to do next.
@@ -205,24 +192,24 @@ impl<W> LockManager<W> {
     #[must_use = "those who were granted their locks do not know it yet"]
     pub fn pump_before(&self, want: usize, before: Option<Timestamp>) -> Vec<(OwnerId, W)> {
         let mut handed_out = Vec::new();
-        while self.has_to_try() {
-            let (left, now) = (want - handed_out.len(), self.clock.now());
-            let more = self.change(|state| {
-                let (granted, more) = state.table.pump_within(left, before, TRIES, now);
-                handed_out.extend(state.take(granted));
-                more
-            });
+        loop {
+            let mut state = self.state.lock();
+            if !state.table.has_to_try() {
+                return handed_out;
+            }
+            let left = want - handed_out.len();
+            let (granted, more) = state.table.pump_within(left, before, TRIES, self.clock.now());
+            handed_out.extend(state.take(granted));
             if !more {
-                break;
+                return handed_out;
             }
         }
-        handed_out
     }
 
     /// Changes how urgent a waiting request is; [`pump`](Self::pump) afterwards. Whether the
     /// owner waits.
     pub fn set_priority(&self, owner: OwnerId, priority: Priority) -> bool {
-        self.change(|state| state.table.set_priority(owner, priority))
+        self.state.lock().table.set_priority(owner, priority)
     }
 
     /// What an owner holds, as a request that would lead to it.
@@ -236,6 +223,12 @@ impl<W> LockManager<W> {
     pub fn waiting(&self) -> (usize, Option<(OwnerId, Timestamp)>) {
         let state = self.state.lock();
         (state.table.waiting(), state.table.oldest_waiting())
+    }
+
+    /// The requests that have waited longest, oldest first; see [`LockTable::oldest_waits`].
+    #[must_use]
+    pub fn oldest_waits(&self, most: usize) -> Vec<OldWait> {
+        self.state.lock().table.oldest_waits(most)
     }
 
     /// What an owner holds and waits for, and why.

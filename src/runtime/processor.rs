@@ -8,6 +8,8 @@
 
 use std::sync::Arc;
 
+use tracing::{Span, debug_span};
+
 use super::asking::Asking;
 use super::cancel::{CancelCause, CancelToken};
 use super::contained::Contained;
@@ -42,6 +44,10 @@ impl Active {
         self.attempt.job
     }
 
+    fn span(&self) -> Span {
+        self.attempt.span(&self.opcode.id)
+    }
+
     /// What it is, for who waits for it in another process.
     pub(super) fn title(&self) -> String {
         format!("job {}, {}", self.attempt.job, self.opcode.id)
@@ -60,7 +66,7 @@ pub(super) struct Attempt {
     /// How often it is tried that lacks something for a while.
     pub(super) retries: Retries,
     /// How often it was tried so far.
-    tried: u32,
+    pub(super) tried: u32,
     /// The job keeps its locks from the first opcode to its end.
     pub(super) keeps_locks: bool,
 }
@@ -89,12 +95,12 @@ impl Inner {
         match task {
             Task::TakeUp(id, Some(found)) => self.take_up(id, *found),
             Task::TakeUp(id, None) => self.let_go(id),
-            Task::GoOn(active) => {
+            Task::GoOn(active) => active.span().in_scope(|| {
                 self.count_wait(&active, self.now());
                 self.acquire(active)
-            }
-            Task::Execute(active) => self.execute(active),
-            Task::Undo(active) => self.undo(active),
+            }),
+            Task::Execute(active) => active.span().in_scope(|| self.execute(active)),
+            Task::Undo(active) => active.span().in_scope(|| self.undo(active)),
         }
     }
 
@@ -109,7 +115,8 @@ impl Inner {
     /// Takes a job up: its current opcode, or the next undo.
     fn take_up(self: &Arc<Self>, id: JobId, mut found: Found) -> Option<Task> {
         let cancel = found.attempt.cancel.clone();
-        match self.prepare(&mut found) {
+        let _span = found.attempt.span(&found.opcode.id).entered();
+        match debug_span!("prepare").in_scope(|| self.prepare(&mut found)) {
             Ok(active) => self.acquire(Box::new(active)),
             // Stopped by a shutdown: nothing has happened, it is taken up again at the next start.
             Err(_) if cancel.cause() == Some(CancelCause::Shutdown) => self.let_go(id),
@@ -223,6 +230,7 @@ impl Inner {
     }
 
     fn execute(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
+        tracing::debug!(token = active.token, "starts");
         let context = self.context(&active);
         context.tell_of_the_dead();
         let since = self.now();

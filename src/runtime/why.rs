@@ -146,7 +146,7 @@ fn with_labels(graph: &str, labels: &BTreeMap<JobId, String>) -> String {
 }
 
 impl Inner {
-    fn lock_wait(&self, id: JobId) -> Option<Why> {
+    pub(super) fn lock_wait(&self, id: JobId) -> Option<Why> {
         if let Some(why) = self.fenced.why(id) {
             return Some(why);
         }

@@ -22,7 +22,7 @@ fn run(place: &Place, args: &[&str]) -> (i32, String, String) {
 }
 
 /// A command under locks that goes on until it is told.
-struct Held {
+pub(crate) struct Held {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
@@ -41,7 +41,7 @@ impl Held {
     }
 
     /// Starts it and waits until it is under its locks.
-    fn inside(place: &Place, args: &[&str]) -> Self {
+    pub(crate) fn inside(place: &Place, args: &[&str]) -> Self {
         let mut held = Self::start(place, args);
         held.wait_until_inside();
         held
@@ -57,6 +57,11 @@ impl Held {
         }
     }
 
+    /// The number of its own process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     fn said(&mut self) -> String {
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
@@ -64,7 +69,7 @@ impl Held {
     }
 
     /// Lets it go on to its end.
-    fn end(mut self) -> (i32, String) {
+    pub(crate) fn end(mut self) -> (i32, String) {
         drop(self.input.take());
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();

@@ -13,6 +13,7 @@ mod life;
 mod list_watch;
 mod lock;
 mod naming;
+mod observability;
 mod process;
 mod soak;
 mod stats;

@@ -149,9 +149,9 @@ impl Daemon {
         prlimit(pid, Resource::Fsize, none).expect("the limit can be set");
     }
 
-    /// Waits until it has logged something.
-    pub(crate) fn wait_for_log(&self, what: &str) {
-        wait_for_line(&self.log, what);
+    /// Waits until it has logged something; the line.
+    pub(crate) fn wait_for_log(&self, what: &str) -> String {
+        wait_for_line(&self.log, what)
     }
 
     /// Kills it as a power failure would.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use lockmaster::interfaces::catalogue::Catalogue;
+use lockmaster::interfaces::catalogue::{Catalogue, durations};
 use lockmaster::interfaces::luxi::Access;
 use lockmaster::runtime::{ConfigOptions, Limits};
 use lockmaster::vocabulary::{Error, Hierarchy, Scope};
@@ -31,6 +32,9 @@ pub(crate) struct Config {
     hooks: Option<PathBuf>,
     /// How many opcodes execute at once.
     workers: Option<usize>,
+    /// How long a job waits for a lock before a warning says who holds it: `"1m"` where not said,
+    /// `"off"` for none.
+    slow_lock: Option<String>,
     #[serde(default)]
     limits: ConfiguredLimits,
     #[serde(default)]
@@ -81,6 +85,7 @@ impl Config {
             return Err(Error::invalid("workers has to be 1 to 1000"));
         }
         self.access()?.check()?;
+        self.slow_lock()?;
         self.hierarchy().map(|_| ())
     }
 
@@ -140,6 +145,17 @@ impl Config {
     /// How many opcodes execute at once, if the file says so.
     pub(crate) const fn workers(&self) -> Option<usize> {
         self.workers
+    }
+
+    /// After how long a wait for a lock is warned of, if the file says so: `Some(None)` for never.
+    pub(crate) fn slow_lock(&self) -> Result<Option<Option<Duration>>, Error> {
+        let Some(text) = &self.slow_lock else { return Ok(None) };
+        match durations::parse(text).filter(|threshold| !threshold.is_zero()) {
+            Some(threshold) => Ok(Some(Some(threshold))),
+            None if text == "off" => Ok(Some(None)),
+            None => Err(Error::invalid(format!("slow_lock is {text:?}"))
+                .hint("a number and one of ms, s, m, h, d, such as \"30s\", or \"off\"")),
+        }
     }
 
     /// What is allowed at most.
@@ -205,6 +221,18 @@ mod tests {
         assert_eq!((config.workers(), config.limits().job_ops), (Some(3), 7));
         assert_eq!(config.limits().batch_jobs, Limits::default().batch_jobs);
         assert_eq!(Config::default().hierarchy().unwrap(), Hierarchy::default());
+    }
+
+    #[test]
+    fn slow_locks_are_told_of_after_a_time_or_never() {
+        let slow_lock = |text: &str| read(text).map(|config| config.slow_lock().unwrap());
+        assert_eq!(slow_lock("").unwrap(), None);
+        assert_eq!(slow_lock("slow_lock = '5m'").unwrap(), Some(Some(Duration::from_secs(300))));
+        assert_eq!(slow_lock("slow_lock = 'off'").unwrap(), Some(None));
+        for bad in ["never", "0s", "5"] {
+            let error = slow_lock(&format!("slow_lock = '{bad}'")).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("slow_lock is {bad:?}")), "{error}");
+        }
     }
 
     #[test]

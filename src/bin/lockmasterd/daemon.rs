@@ -90,6 +90,9 @@ fn start_master(arguments: &Arguments, config: &Config) -> Result<Master, Error>
     if let Some(workers) = config.workers().or(settings) {
         builder = builder.workers(workers);
     }
+    if let Some(threshold) = config.slow_lock()? {
+        builder = builder.slow_lock(threshold);
+    }
     for catalogue in catalogues {
         builder = builder.units(|registry| catalogue.register(registry, &state_id));
     }

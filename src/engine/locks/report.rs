@@ -78,6 +78,17 @@ pub struct Link {
     pub since: Option<Timestamp>,
 }
 
+/// A request among those that have waited longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OldWait {
+    /// Whose it is.
+    pub owner: OwnerId,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// The place, among them, of the oldest that the same lock blocks: its own where that is it.
+    pub first: usize,
+}
+
 /// When a waiting request will reserve its locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserves {
@@ -148,6 +159,18 @@ impl LockTable {
         let hold = |e: &Entry| (self.title(e.lock()), e.mode(), self.held_since(owner, e.lock()));
         let shown = |e: &&Entry| !self.slots.is_set(e.lock()) || e.mode().whole_level().is_some();
         Some(OwnerReport { owner, holds: entries.filter(shown).map(hold).collect(), waits })
+    }
+
+    /// The requests that have waited longest, oldest first, `most` of them at most. O(`most`).
+    #[must_use]
+    pub fn oldest_waits(&self, most: usize) -> Vec<OldWait> {
+        let mut first_at = BTreeMap::new();
+        let oldest = self.waiters.by_age().take(most).enumerate();
+        let wait = |(place, (_, waiter)): (usize, (WaiterId, &Waiter))| {
+            let first = *first_at.entry(waiter.at.lock()).or_insert(place);
+            OldWait { owner: waiter.owner, since: self.waiting_since(waiter), first }
+        };
+        oldest.map(wait).collect()
     }
 
     fn wait_report(&self, id: WaiterId, now: Timestamp) -> WaitReport {

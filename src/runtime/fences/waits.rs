@@ -1,6 +1,6 @@
 //! Those who wait for files that other processes hold: as values.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Deliver;
@@ -50,7 +50,8 @@ pub(super) enum Pushed<W> {
 
 /// All who wait.
 pub(super) struct Waits<W> {
-    waits: HashMap<Ticket, (OwnerId, Wait<W>)>,
+    /// In the order in which they came.
+    waits: BTreeMap<Ticket, (OwnerId, Wait<W>)>,
     /// An owner waits for one request at a time.
     tickets: HashMap<OwnerId, Ticket>,
     /// The place at the head of a line that a wait has, if it has come so far.
@@ -60,7 +61,7 @@ pub(super) struct Waits<W> {
 
 impl<W> Default for Waits<W> {
     fn default() -> Self {
-        let (waits, tickets, heads) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let (waits, tickets, heads) = (BTreeMap::new(), HashMap::new(), HashMap::new());
         Self { waits, tickets, heads, next: 0 }
     }
 }
@@ -128,6 +129,17 @@ impl<W> Waits<W> {
 
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
         self.waits.values().filter_map(|(_, wait)| wait.deadline).min()
+    }
+
+    /// Those who have waited longest, oldest first: what for, and since when.
+    pub(super) fn oldest(
+        &self,
+        most: usize,
+    ) -> impl Iterator<Item = (OwnerId, FenceName, Timestamp)> {
+        let wait = |(owner, wait): &(OwnerId, Wait<W>)| {
+            (*owner, wait.next().0, Timestamp::from_micros(wait.record.since))
+        };
+        self.waits.values().take(most).map(wait)
     }
 
     pub(super) fn of(&self, owner: OwnerId) -> Option<(FenceName, LockMode, Timestamp)> {

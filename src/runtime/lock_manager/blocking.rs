@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tracing::debug_span;
+
 use super::super::clock;
 use super::super::lock_order::{Held, LevelClasses};
 use super::builder::LocksBuilder;
@@ -353,7 +355,8 @@ impl LockOwner {
             if asked.deadline.is_some() {
                 self.shared.timer.look_again(&self.shared);
             }
-            if signal.wait() == Verdict::Expired {
+            let lock_wait = debug_span!("lock wait", owner = self.id.0, lock = self.name(request));
+            if lock_wait.in_scope(|| signal.wait()) == Verdict::Expired {
                 return Err(LockError::TimedOut { lock: self.name(request) });
             }
         }
