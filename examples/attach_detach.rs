@@ -1,13 +1,17 @@
 //! Attaching volumes: as six calls between which the status is the lock, and as jobs.
 //!
 //! Shows two who look at the status and then write it, and both get the volume; the same with an
-//! update that has a condition; and a job that fails in its middle and is taken back. Run it with
-//! `cargo run --example attach_detach`.
+//! update that has a condition; a reservation that expires; who may take away what is used; and a
+//! job that fails in its middle and is taken back. Run it with `cargo run --example attach_detach`.
 
 #[path = "attach_detach/backend.rs"]
 pub(crate) mod backend;
 #[path = "attach_detach/calls.rs"]
 pub(crate) mod calls;
+#[path = "attach_detach/expiry.rs"]
+pub(crate) mod expiry;
+#[path = "attach_detach/guard.rs"]
+pub(crate) mod guard;
 #[path = "attach_detach/jobs.rs"]
 pub(crate) mod jobs;
 
@@ -16,9 +20,11 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use backend::Backend;
 use calls::{Connector, Volume, new_volume};
+use guard::Caller;
 use jobs::Subject;
 use lockmaster::runtime::{ConditionalUpdate, ConfigWriter};
 use lockmaster::vocabulary::Outcome;
@@ -37,7 +43,8 @@ pub(crate) fn builder(state: &Path) -> Result<MasterBuilder, lockmaster::Error> 
         .unit::<jobs::Terminate>()
         .unit::<jobs::Detach>()
         .unit::<jobs::Delete>()
-        .unit::<jobs::Recover>())
+        .unit::<jobs::Recover>()
+        .unit::<expiry::Expire>())
 }
 
 /// Starts one.
@@ -100,6 +107,30 @@ fn six_calls(volume: &Volume<'_>, out: &mut dyn Write) -> Result<(), Box<dyn Err
     Ok(())
 }
 
+/// Somebody reserves a volume and is not heard of again; somebody else asks for what is used.
+fn left_alone(
+    master: &Master,
+    volume: &Volume<'_>,
+    out: &mut dyn Write,
+) -> Result<(), Box<dyn Error>> {
+    let expiry = expiry::reserve_for(master, volume, ("web9", 1), Duration::from_millis(20))?;
+    let before = volume.status();
+    master.wait(expiry)?;
+    writeln!(out, "a reservation nobody uses: {before}, then {}", volume.status())?;
+    volume.reserve("web1", 2)?;
+    volume.initialize(&Connector::new("web1", "host1"))?;
+    volume.attach(&Connector::new("web1", "host1"))?;
+    volume.begin_detaching()?;
+    let uses = |instance: &str| Some(instance.to_owned());
+    for (who, caller) in [("a user", Caller::User(&uses)), ("the service", Caller::Service)] {
+        let ended = volume.terminate_for(caller, None);
+        let ended = ended.map_or_else(|failed| failed.to_string(), |()| "done".to_owned());
+        writeln!(out, "{who} takes away what web1 uses: {ended}")?;
+    }
+    volume.detach(None)?;
+    Ok(())
+}
+
 /// Prints what it shows, with that directory for its files.
 pub(crate) fn show(directory: &Path, out: &mut dyn Write) -> Result<(), Box<dyn Error>> {
     std::fs::create_dir_all(directory)?;
@@ -111,6 +142,7 @@ pub(crate) fn show(directory: &Path, out: &mut dyn Write) -> Result<(), Box<dyn 
     make(config, "v1")?;
     writeln!(out, "writing if it is as expected: {} of 2 have it", conditional(&volume))?;
     six_calls(&volume, out)?;
+    left_alone(&master, &volume, out)?;
     backend.fail("connect", "v1")?;
     let subject = Subject::new("v1", "web1", &backend);
     for new in [jobs::attach(&subject)?, jobs::attach(&subject)?, jobs::detach(&subject)?] {

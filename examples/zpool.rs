@@ -354,7 +354,8 @@ fn without(directory: &Path, a_does: &str, race: Race) -> Result<(String, Vec<St
     Ok((ending, zpool.log()?))
 }
 
-/// The same two; the second one comes while the first is between list and import.
+/// The same two; the second one comes while the first is between list and import. It is refused
+/// where it does not wait, and comes after the first where it does.
 fn with(directory: &Path, a_does: &str) -> Result<(String, Vec<String>), Failed> {
     let zpool = Zpool::new(directory, "nobody");
     zpool.make("pA")?;
@@ -362,13 +363,12 @@ fn with(directory: &Path, a_does: &str) -> Result<(String, Vec<String>), Failed>
     let mut b = Actor::thread(directory, "tB", "scan", Some(locks.clone()));
     b.arrive();
     b.pass_until("import");
-    let mut a = Actor::thread(directory, "tA", a_does, Some(locks.clone()));
-    while locks.locks().iter().all(|report| report.waiters.is_empty()) {
-        std::thread::yield_now();
-    }
+    let at_once = Agent::new(zpool.clone(), Some(locks.clone())).scan(&["pA"], LockOptions::asap());
+    let mut a = Actor::thread(directory, "tA", a_does, Some(locks));
     b.finish();
     a.arrive();
-    Ok((a.finish(), zpool.log()?))
+    let at_once = at_once.map_or_else(|failed| failed.to_string(), |()| "done".to_owned());
+    Ok((format!("{}; at once: {at_once}", a.finish()), zpool.log()?))
 }
 
 /// Two hosts that share a pool: each has locks of its own, so what they share says who writes.

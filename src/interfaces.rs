@@ -10,6 +10,8 @@ mod doorbell;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(feature = "commands")]
+pub mod held;
+#[cfg(feature = "commands")]
 pub mod hook_directory;
 #[cfg(feature = "commands")]
 pub mod job_file;

@@ -63,7 +63,7 @@ pub use aside::Aside;
 // What the runtime answers with, for layers that must not name the engine.
 pub use crate::engine::locks::{Holder, LockError, LockReport, Mode, OwnerId, Reserves, Wanter};
 pub use crate::engine::queue::{Bucket, FilterState};
-pub use crate::store::{FenceName, ForeignLocks, LockDir, OwnerRecord, Swept};
+pub use crate::store::{FenceName, FenceReport, ForeignLocks, LockDir, OwnerRecord, Swept};
 pub use builder::MasterBuilder;
 pub use cancel::{CancelCause, CancelToken, OnCancel};
 pub use changes::{Changes, Follower};

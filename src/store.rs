@@ -35,7 +35,7 @@ pub(crate) mod sim;
 pub use archive::{Archive, ArchiveReport};
 pub use damage::{Damage, DamagedLog};
 pub(crate) use durable_file::{DurableFile, replace_file};
-pub use fence::{Fence, FenceName, ForeignLocks, Line, LockDir, OwnerRecord, Swept};
+pub use fence::{Fence, FenceName, FenceReport, ForeignLocks, Line, LockDir, OwnerRecord, Swept};
 pub use log::LogStore;
 pub use memory::MemoryStore;
 pub use queue_lock::QueueLock;

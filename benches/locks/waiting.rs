@@ -12,6 +12,7 @@ const OPTIONS: RequestOptions = RequestOptions {
     priority: lockmaster::vocabulary::Priority::NORMAL,
     deadline: None,
     kind: lockmaster::engine::locks::RequestKind::Exact,
+    beneath: None,
 };
 
 /// Bytes of memory this process has, as the kernel counts them.

@@ -180,6 +180,10 @@ impl Volume<'_> {
         let Connector { instance, host, mode } = connector;
         let mut wrong_mode = false;
         self.edit(|volume| {
+            if text(volume, "status") == "available" {
+                // The reservation has expired, and its export went with it.
+                return Err(Failed::new("InvalidVolume", "the volume is not reserved"));
+            }
             wrong_mode = volume["readonly"] == true && mode == "rw";
             let state = if wrong_mode { "error_attaching" } else { "attached" };
             let others = volume["attachments"].as_object().into_iter().flatten();

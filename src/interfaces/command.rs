@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 
 use self::run::{Caller, marks_of, run};
 use super::catalogue::{CommandOp, DeclaredNames, Settings};
+use super::held::{self, Holder, place_of};
 use crate::runtime::{Context, DeclaredLocks, LogicalUnit};
 use crate::vocabulary::{CrashPolicy, Error, LockMode, OpError, Retries};
 
@@ -131,6 +132,13 @@ impl CommandUnit {
     }
 }
 
+/// What a program is told of the locks of its job.
+fn held_for(context: &Context) -> String {
+    let what = format!("job {}, {}", context.job(), context.opcode().id);
+    let (place, hierarchy) = (place_of(context.lock_dir()), context.hierarchy());
+    held::to_text(&[Holder::this_process(&what, place, false, hierarchy, &context.held())])
+}
+
 /// Calls a program for an opcode. `finishes` says that a request to stop comes too late for it.
 fn call(
     invocation: &Invocation,
@@ -140,6 +148,7 @@ fn call(
 ) -> Result<Value, OpError> {
     let caller = Caller {
         marks: marks_of(context.job(), &context.opcode().id, context.fencing_token()),
+        held: held_for(context),
         input: None,
         cancel: context.cancel_token(),
         is_undo: finishes,

@@ -115,8 +115,8 @@ impl Master {
         told: ClientTold,
     ) {
         let clients = &self.inner.clients;
-        let options =
-            RequestOptions { priority: options.priority, deadline: None, kind: options.kind };
+        let LockOptions { priority, kind, beneath, .. } = options;
+        let options = RequestOptions { priority, deadline: None, kind, beneath };
         clients.waiting.fetch_add(1, Ordering::SeqCst);
         match self.inner.locks.request(client.0, request, options, Waiting::Client(told)) {
             Ok(Asked::Granted(Waiting::Client(told))) => clients.answer(told, Ok(())),

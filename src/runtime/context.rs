@@ -1,6 +1,7 @@
 //! What a logical unit sees of the world while it checks prerequisites, executes or undoes.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,7 +12,9 @@ use super::inner::{Inner, owner};
 use super::lock_order::LockClass;
 use super::sync::Mutex;
 use crate::engine::locks::{LockError, OwnerId};
-use crate::vocabulary::{FeedbackKind, JobId, JobRef, LockRequest, NewJob, OpCode, OpError};
+use crate::vocabulary::{
+    FeedbackKind, Hierarchy, JobId, JobRef, LockRequest, NewJob, OpCode, OpError,
+};
 
 static FOLLOWING: LockClass = LockClass::new("jobs that follow an opcode");
 
@@ -103,6 +106,18 @@ impl Context {
     #[must_use]
     pub fn held(&self) -> LockRequest {
         self.inner.locks.held(owner(self.job))
+    }
+
+    /// The levels of locks.
+    #[must_use]
+    pub fn hierarchy(&self) -> &Hierarchy {
+        self.inner.locks.hierarchy()
+    }
+
+    /// The lock directory of the machine, where the master has one.
+    #[must_use]
+    pub fn lock_dir(&self) -> Option<&Path> {
+        self.inner.fenced.fences.dir_path()
     }
 
     /// Releases some of the locks before the end, for others to go on.

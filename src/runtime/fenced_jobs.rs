@@ -191,12 +191,12 @@ impl Inner {
     /// Keeps some locks of their levels only, in the table and as files.
     pub(super) fn narrow_to_some(&self, me: OwnerId, keep: &LockRequest) -> Result<(), LockError> {
         self.locks.narrow(me, keep)?;
-        self.fenced.fences.narrow(me, keep);
-        Ok(())
+        self.fenced.fences.narrow(me, keep)
     }
 
-    /// Makes some locks of a job shared, in the table. Their files stay its own.
+    /// Makes some locks of a job shared, in the table and as files.
     pub(super) fn downgrade_some(&self, me: OwnerId, locks: &LockRequest) -> Result<(), LockError> {
-        self.locks.downgrade(me, locks)
+        self.locks.downgrade(me, locks)?;
+        self.fenced.fences.downgrade(me, locks)
     }
 }

@@ -273,10 +273,48 @@ impl<W: Send + 'static> Fences<W> {
         self.give_back(owner, |held| held.release(&plan));
     }
 
-    /// Gives back what an owner has at the levels of `keep` beyond that.
-    pub(super) fn narrow(&self, owner: OwnerId, keep: &LockRequest) {
+    /// Shares locks of an owner from now on.
+    ///
+    /// # Errors
+    ///
+    /// What the system refuses; one that is named may be lost then.
+    pub(super) fn downgrade(&self, owner: OwnerId, locks: &LockRequest) -> Result<(), LockError> {
+        let plan = Plan::of(&self.reach, locks);
+        let mut state = self.state.lock();
+        state.held.get_mut(&owner).map_or(Ok(()), |held| held.downgrade(&plan))
+    }
+
+    /// Gives back what an owner has at the levels of `keep` beyond that. Where it has the whole of
+    /// a level, other processes get the rest of it, unless somebody is at one of the files kept
+    /// (a sweep, say): nothing waits here, so it keeps the whole then.
+    ///
+    /// # Errors
+    ///
+    /// What the system refuses; the whole of a level may be lost then.
+    pub(super) fn narrow(&self, owner: OwnerId, keep: &LockRequest) -> Result<(), LockError> {
         let plan = Plan::of(&self.reach, keep);
+        let wholes = self.state.lock().held.get(&owner).map_or(vec![], |held| held.wholes(&plan));
+        for (level, record) in wholes {
+            let singles = plan.at(level).filter(|(name, _)| name.name().is_some());
+            let Some(got) = self.try_each(singles, &record)? else { continue };
+            let mut state = self.state.lock();
+            state.held.get_mut(&owner).map_or(Ok(()), |held| held.split(level, got))?;
+        }
         self.give_back(owner, |held| held.narrow(&plan));
+        Ok(())
+    }
+
+    /// Takes all of these, or none where one is busy.
+    fn try_each<'a>(
+        &self,
+        files: impl Iterator<Item = (&'a FenceName, LockMode)>,
+        record: &OwnerRecord,
+    ) -> Result<Option<Vec<Fence>>, LockError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let tried = files.map(|(name, mode)| {
+            dir.try_lock(name, mode, record).map_err(|error| errors::failed(name, &error))
+        });
+        tried.collect()
     }
 
     /// Gives back all that an owner has.

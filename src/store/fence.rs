@@ -12,6 +12,7 @@
 mod directory;
 mod foreign;
 mod levels;
+mod listing;
 mod name;
 mod network;
 mod owner;
@@ -27,6 +28,7 @@ use fs4::{FileExt, TryLockError};
 
 pub use directory::LockDir;
 pub use foreign::ForeignLocks;
+pub use listing::FenceReport;
 pub use name::FenceName;
 pub use owner::OwnerRecord;
 pub use sweep::Swept;
@@ -59,7 +61,7 @@ pub struct Fence {
     record: Option<OwnerRecord>,
     died: Vec<OwnerRecord>,
     /// Held only to be released after the file's own lock.
-    _foreign: Option<ForeignFence>,
+    foreign: Option<ForeignFence>,
 }
 
 impl Fence {
@@ -74,7 +76,7 @@ impl Fence {
         let died = read_records(&file);
         let record = (mode == LockMode::Exclusive).then(|| owner.clone());
         let pid = std::process::id();
-        let mut fence = Self { name, mode, file, path, pid, record, died, _foreign: foreign };
+        let mut fence = Self { name, mode, file, path, pid, record, died, foreign };
         fence.write_records()?;
         Ok(fence)
     }
@@ -109,6 +111,34 @@ impl Fence {
             record.note = note.to_owned();
         }
         self.write_records()
+    }
+
+    /// What this owner has written into the file; sharers write nothing.
+    #[must_use]
+    pub const fn record(&self) -> Option<&OwnerRecord> {
+        self.record.as_ref()
+    }
+
+    /// Shares the lock from now on. The kernel does so in one step on the file systems of one
+    /// machine: nobody else has it alone in between.
+    ///
+    /// # Errors
+    ///
+    /// `Io`; `Refused` where the file system did it in two steps, and somebody came in between:
+    /// the lock is lost then.
+    pub fn downgrade(&mut self) -> Result<(), Error> {
+        if self.mode == LockMode::Shared {
+            return Ok(());
+        }
+        // Before anybody else shares it and takes the record for a dead one's.
+        let cleared = self.file.write_all_at(RELEASED, 0);
+        cleared.map_err(|error| failed("cannot write", &self.path, error))?;
+        (self.mode, self.record) = (LockMode::Shared, None);
+        match try_lock(&self.file, LockMode::Shared) {
+            Ok(true) => self.foreign.as_ref().map_or(Ok(()), ForeignFence::downgrade),
+            Ok(false) => Err(lost_to_another(&self.path)),
+            Err(error) => Err(failed("cannot share", &self.path, error)),
+        }
     }
 
     /// Has programs that this process starts from now on keep the lock, too: should this process be
@@ -249,6 +279,12 @@ fn failed(what: &str, path: &Path, error: io::Error) -> Error {
         _ => "the lock directory has to be on a local file system that can be written",
     };
     Error::io(format!("{what} {}", path.display()), error).hint(hint)
+}
+
+fn lost_to_another(path: &Path) -> Error {
+    let message = format!("the lock {} went to another process as it was shared", path.display());
+    Error::new(crate::vocabulary::ErrorKind::Refused, message)
+        .hint("put the lock directory on a local file system")
 }
 
 fn lost(path: &Path, cause: Option<io::Error>) -> Error {

@@ -182,6 +182,12 @@ pub enum LockRequestError {
     ConflictingAll,
 }
 
+impl From<LockRequestError> for super::error::Error {
+    fn from(error: LockRequestError) -> Self {
+        Self::invalid(error.to_string()).caused_by(error)
+    }
+}
+
 /// The locks one owner asks for at once, at one level or several; granted together or not at all.
 ///
 /// Levels come out in order of rank, names in order within a level, each once.

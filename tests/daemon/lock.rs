@@ -10,29 +10,34 @@ use crate::process::{Daemon, Place, text};
 use crate::support::PATIENCE;
 
 /// The verb, at that place.
-fn lock(place: &Place, args: &[&str]) -> Command {
+pub(crate) fn lock(place: &Place, args: &[&str]) -> Command {
     let mut command = place.cli(&["lock"]);
     command.args(args).env("LOCKMASTER_LOCK_DIR", place.path("locks"));
     command
 }
 
-fn run(place: &Place, args: &[&str]) -> (i32, String, String) {
+pub(crate) fn run(place: &Place, args: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = lock(place, args).output().unwrap();
     (status.code().unwrap(), text(&stdout), text(&stderr))
 }
 
 /// A command under locks that goes on until it is told.
 pub(crate) struct Held {
-    child: Child,
+    pub(crate) child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
 impl Held {
     /// Starts it; it need not have its locks yet.
-    fn start(place: &Place, args: &[&str]) -> Self {
+    pub(crate) fn start(place: &Place, args: &[&str]) -> Self {
         let script = ["--", "sh", "-c", "echo in $$; read line; echo out"];
-        let mut command = lock(place, &[args, &script].concat());
+        Self::of(place, &[args, &script].concat())
+    }
+
+    /// Starts one with that command, which says when it is in.
+    pub(crate) fn of(place: &Place, args: &[&str]) -> Self {
+        let mut command = lock(place, args);
         let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = piped.spawn().unwrap();
         let output = BufReader::new(child.stdout.take().unwrap());
@@ -48,7 +53,7 @@ impl Held {
     }
 
     /// The number of the command's process.
-    fn wait_until_inside(&mut self) -> i32 {
+    pub(crate) fn wait_until_inside(&mut self) -> i32 {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         match line.strip_prefix("in ") {
@@ -62,15 +67,20 @@ impl Held {
         self.child.id()
     }
 
-    fn said(&mut self) -> String {
+    pub(crate) fn said(&mut self) -> String {
         let mut said = String::new();
         self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
         said
     }
 
+    /// Closes its input.
+    pub(crate) fn let_go(&mut self) {
+        drop(self.input.take());
+    }
+
     /// Lets it go on to its end.
     pub(crate) fn end(mut self) -> (i32, String) {
-        drop(self.input.take());
+        self.let_go();
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "out\n");
@@ -78,7 +88,7 @@ impl Held {
         (status.code().unwrap(), self.said())
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).unwrap();
         kill_process(pid, signal).unwrap();
     }
@@ -92,7 +102,7 @@ impl Drop for Held {
     }
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
         assert!(begin.elapsed() < PATIENCE, "{what}");
@@ -270,8 +280,8 @@ fn a_sweep_says_what_it_leaves() {
     let directory = place.path("locks");
     let directory = directory.to_str().unwrap();
     let said = place.expect(0, &["locks", "--sweep", "--lock-dir", directory]);
-    assert_eq!(said, "lock/[lockset] is held\nlock/a is held\nremoved 1 file\n");
+    assert_eq!(said, "lock/a is held\nremoved the files of 1 lock\n");
     assert_eq!(held.end().0, 0);
     let said = place.expect(0, &["locks", "--sweep", "--lock-dir", directory]);
-    assert_eq!(said, "removed 2 files\n");
+    assert_eq!(said, "removed the files of 1 lock\n");
 }

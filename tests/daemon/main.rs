@@ -12,6 +12,7 @@ mod filters;
 mod life;
 mod list_watch;
 mod lock;
+mod lock_misused;
 mod naming;
 mod observability;
 mod process;

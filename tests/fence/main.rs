@@ -3,6 +3,8 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/another.rs"]
+mod another;
 mod crashes;
 mod files;
 mod foreign;

@@ -158,3 +158,30 @@ pub(crate) fn random_locks(locks: &Locks, seed: u64) {
         }
     }
 }
+
+/// What is made less in the table is made less among processes, at once.
+#[test]
+fn what_is_downgraded_or_narrowed_is_free_for_other_processes() {
+    let directory = tempfile::tempdir().unwrap();
+    let (locks, mut other) = (locks(directory.path()), Helper::start(directory.path()));
+    let owner = locks.owner();
+    let mut guard = owner.lock(&set("disk/x"), LockOptions::default()).unwrap();
+    other.wait_for("disk/x:s");
+    guard.downgrade(&set("disk/x:s")).unwrap();
+    assert_eq!(other.hear(), "held");
+    other.tell("died");
+    assert_eq!(other.hear(), "[]", "who shares it still has not died with it");
+    other.unlock();
+    other.tell("try disk/x");
+    assert!(other.hear().starts_with("refused"), "it is still shared");
+    drop(guard);
+    let mut whole = owner.lock(&set("disk/*"), LockOptions::default()).unwrap();
+    other.wait_for("disk/a");
+    whole.narrow(&set("disk/b")).unwrap();
+    assert_eq!(other.hear(), "held");
+    let mut third = Helper::start(directory.path());
+    third.tell("try disk/b");
+    assert!(third.hear().contains(&format!("held by process {}", std::process::id())));
+    drop(whole);
+    third.lock("disk/b");
+}

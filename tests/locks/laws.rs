@@ -119,7 +119,7 @@ fn options(priority: i64, deadline: Option<Timestamp>, kind: &Kind) -> RequestOp
         Kind::Try => RequestKind::Try,
         Kind::Opportunistic(min_count) => RequestKind::Opportunistic { min_count: *min_count },
     };
-    RequestOptions { priority: Priority::new(priority).unwrap(), deadline, kind }
+    RequestOptions { priority: Priority::new(priority).unwrap(), deadline, kind, beneath: None }
 }
 
 impl Both {

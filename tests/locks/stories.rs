@@ -101,8 +101,12 @@ impl Stage {
 
 const NOBODY: [u64; 0] = [];
 
-const ASAP: RequestOptions =
-    RequestOptions { priority: Priority::NORMAL, deadline: None, kind: RequestKind::Try };
+const ASAP: RequestOptions = RequestOptions {
+    priority: Priority::NORMAL,
+    deadline: None,
+    kind: RequestKind::Try,
+    beneath: None,
+};
 
 fn opportunistic(min_count: usize) -> RequestOptions {
     RequestOptions { kind: RequestKind::Opportunistic { min_count }, ..RequestOptions::default() }
@@ -123,6 +127,22 @@ fn a_reservation_never_holds_up_an_owner_that_is_further_on() {
     assert_eq!(stage.ask(4, "node/y"), Outcome::Waiting);
     assert_eq!(stage.done(1), [3]);
     assert_eq!(stage.done(3), [4]);
+}
+
+/// The same, where an owner asks for the rest through another one.
+#[test]
+fn a_reservation_never_holds_up_who_asks_on_behalf_of_an_owner_that_is_further_on() {
+    let mut stage = Stage::bypass(0);
+    let instance = Hierarchy::default().level("instance").unwrap();
+    let beneath = RequestOptions { beneath: Some(instance), ..RequestOptions::default() };
+    assert_eq!(stage.ask(1, "instance/x"), Outcome::Granted);
+    assert_eq!(stage.ask(3, "instance/x node/y"), Outcome::Waiting);
+    assert_eq!(stage.ask(2, "node/y"), Outcome::Waiting, "it is reserved");
+    assert_eq!(stage.ask_with(4, "node/y", beneath), Ok(Outcome::Granted), "for 1");
+    let refused = stage.ask_with(5, "instance/z", beneath).unwrap_err().to_string();
+    assert!(refused.contains("instance/z cannot be requested while a deeper lock"), "{refused}");
+    assert_eq!(stage.done(4), NOBODY);
+    assert_eq!(stage.done(1), [3]);
 }
 
 #[test]

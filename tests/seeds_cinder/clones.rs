@@ -1,8 +1,9 @@
 //! Clones share their source while a delete waits: C-15 to C-18.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
@@ -16,13 +17,13 @@ use tempfile::TempDir;
 use crate::cinder_drivers::hierarchy;
 use crate::helper::wait_until;
 
-/// The volumes there are, by name, and their locks.
+/// The volumes there are, by name, in which state, and their locks.
 struct Manager {
     directory: TempDir,
     locks: Locks,
     /// Where sources of clones are locked: `volume` or `snapshot`.
     level: &'static str,
-    there: Mutex<BTreeSet<String>>,
+    there: Mutex<BTreeMap<String, &'static str>>,
     /// Whether the driver makes one clone of a source at a time.
     is_serial: bool,
     is_locked: bool,
@@ -40,31 +41,53 @@ impl Manager {
     fn new(level: &'static str, is_serial: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let locks = in_order_of_arrival(directory.path());
-        let there = Mutex::new(BTreeSet::from(["source".to_owned()]));
+        let there = Mutex::new(BTreeMap::from([("source".to_owned(), "available")]));
         let inside = AtomicU32::new(0);
         Self { directory, locks, level, there, is_serial, is_locked: true, inside }
     }
 
-    fn has(&self, volume: &str) -> bool {
-        self.there.lock().unwrap().contains(volume)
+    fn state(&self, volume: &str) -> Option<&'static str> {
+        self.there.lock().unwrap().get(volume).copied()
     }
 
-    /// Shares the source, and has the new volume to itself. A driver that cannot make clones of
-    /// one source together locks the source at a level of its own.
+    fn set(&self, volume: &str, state: &'static str) {
+        self.there.lock().unwrap().insert(volume.to_owned(), state);
+    }
+
+    /// Makes a volume of another: shares the source, and has the new one to itself. The new one is
+    /// in error where that fails.
     fn clone_to(&self, volume: &str, driver: impl FnOnce()) -> Result<(), Error> {
-        let spec = LockSpec::new()
-            .shared(self.level, "{source}")?
-            .exclusive("volume", "{volume}")?
-            .exclusive("backend-map", "clone-{source}")?
-            .when("serial");
+        let spec =
+            LockSpec::new().shared(self.level, "{source}")?.exclusive("volume", "{volume}")?;
+        self.set(volume, "creating");
+        self.with(&spec, volume, || self.create(volume, driver))?
+    }
+
+    /// Makes a volume of what the image cache keeps: another way to the same driver, on which
+    /// nobody shares the source.
+    fn clone_from_image_cache_to(&self, volume: &str, driver: impl FnOnce()) -> Result<(), Error> {
+        let spec = LockSpec::new().exclusive("volume", "{volume}")?;
+        self.set(volume, "creating");
+        self.with(&spec, volume, || self.create(volume, driver))?
+    }
+
+    fn create(&self, volume: &str, driver: impl FnOnce()) -> Result<(), Error> {
+        let made = self.driver_clones(volume, driver);
+        self.set(volume, if made.is_ok() { "available" } else { "error" });
+        made
+    }
+
+    /// The driver: one that cannot make clones of one source together locks the source at a level
+    /// of its own, whichever way it is called.
+    fn driver_clones(&self, volume: &str, driver: impl FnOnce()) -> Result<(), Error> {
+        let spec = LockSpec::new().exclusive("backend-map", "clone-{source}")?.when("serial");
         let body = || {
-            if !self.has("source") {
+            if self.state("source").is_none() {
                 return Err(Error::new(ErrorKind::NotFound, "VolumeNotFound: source"));
             }
             self.inside.fetch_add(1, Ordering::SeqCst);
             driver();
             self.inside.fetch_sub(1, Ordering::SeqCst);
-            self.there.lock().unwrap().insert(volume.to_owned());
             Ok(())
         };
         self.with(&spec, volume, body)?
@@ -74,7 +97,7 @@ impl Manager {
     fn delete_source(&self) -> Result<u32, Error> {
         let spec = LockSpec::new().exclusive(self.level, "{source}")?;
         let body = || {
-            assert!(self.there.lock().unwrap().remove("source"));
+            assert!(self.there.lock().unwrap().remove("source").is_some());
             self.inside.load(Ordering::SeqCst)
         };
         self.with(&spec, "", body)
@@ -127,8 +150,11 @@ fn clones_overlap_and_a_delete_waits(level: &'static str) {
         assert_eq!(delete.join().unwrap().unwrap(), 0, "no clone is being made");
         assert_eq!(sixth.join().unwrap().unwrap_err().kind(), ErrorKind::NotFound);
     });
-    let there: Vec<String> = manager.there.lock().unwrap().iter().cloned().collect();
-    assert_eq!(there, ["clone0", "clone1", "clone2", "clone3", "clone4"]);
+    let there = manager.there.lock().unwrap().clone();
+    let alive = there.iter().filter(|(_, state)| **state == "available");
+    let alive: Vec<&str> = alive.map(|(volume, _)| volume.as_str()).collect();
+    assert_eq!(alive, ["clone0", "clone1", "clone2", "clone3", "clone4"]);
+    assert_eq!((there["sixth"], there.len()), ("error", 6));
     assert!(manager.locks.locks().is_empty());
 }
 
@@ -141,13 +167,13 @@ fn a_clone_that_waited_for_a_delete_finds_nothing(level: &'static str) {
             .with(&spec, "", || {
                 let clone = scope.spawn(|| manager.clone_to("late", || panic!("no source")));
                 wait_until("the clone waits", || manager.waiting() == 1);
-                manager.there.lock().unwrap().clear();
+                manager.there.lock().unwrap().remove("source");
                 clone
             })
             .unwrap();
         assert_eq!(clone.join().unwrap().unwrap_err().kind(), ErrorKind::NotFound);
     });
-    assert!(!manager.has("late") && manager.locks.locks().is_empty());
+    assert!(manager.state("late") == Some("error") && manager.locks.locks().is_empty());
     let directory = manager.directory.path();
     LockDir::open(directory).unwrap().sweep().unwrap();
     assert!(!directory.join("volume/late.lock").exists());
@@ -158,7 +184,7 @@ fn c15_without_the_lock_a_source_is_deleted_under_its_clone() {
     let manager = Manager { is_locked: false, ..Manager::new("volume", false) };
     let driver = || assert_eq!(manager.delete_source().unwrap(), 1, "a clone was being made");
     manager.clone_to("clone", driver).unwrap();
-    assert!(!manager.has("source"));
+    assert_eq!(manager.state("source"), None);
 }
 
 #[test]
@@ -183,12 +209,40 @@ fn c17_a_driver_that_cannot_clone_concurrently_makes_one_at_a_time() {
                     thread::yield_now();
                     assert_eq!(manager.inside.load(Ordering::SeqCst), 1);
                 };
-                manager.clone_to(&format!("clone{number}"), alone).unwrap();
+                let name = format!("clone{number}");
+                match number % 2 {
+                    0 => manager.clone_to(&name, alone).unwrap(),
+                    _ => manager.clone_from_image_cache_to(&name, alone).unwrap(),
+                }
             });
         }
     });
     assert_eq!(manager.delete_source().unwrap(), 0);
     assert_eq!(manager.there.lock().unwrap().len(), 5);
+}
+
+/// All five share the source while the first is in the driver and the others wait for that.
+#[test]
+fn c17_a_delete_waits_for_all_clones_that_are_made_one_at_a_time() {
+    let manager = Manager::new("volume", true);
+    let (leave, gone) = channel::<()>();
+    let gone = Mutex::new(gone);
+    thread::scope(|scope| {
+        for number in 0..5 {
+            let (manager, gone) = (&manager, &gone);
+            scope.spawn(move || {
+                let held_up = || _ = gone.lock().unwrap().recv();
+                manager.clone_to(&format!("clone{number}"), held_up).unwrap();
+            });
+        }
+        wait_until("four wait for the driver", || manager.waiting() == 4);
+        let delete = scope.spawn(|| manager.delete_source());
+        wait_until("the delete waits, too", || manager.waiting() == 5);
+        drop(leave);
+        assert_eq!(delete.join().unwrap().unwrap(), 0, "no clone is being made");
+        let there = manager.there.lock().unwrap();
+        assert!(there.len() == 5 && there.values().all(|state| *state == "available"));
+    });
 }
 
 #[test]

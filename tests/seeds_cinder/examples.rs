@@ -67,6 +67,7 @@ start, nothing reported: 250 records changed back
 {"backend_id":"b1","id":"v7","shared_targets":true}
 a user takes V-A's mapping away: a host still uses volume V-A
 the service takes V-A's mapping away: done
+killed while it detached V-A, then recovered: available, mapped: false
 "#;
     assert_eq!(printed(shared_targets::show, shared_targets::main), expected);
 }

@@ -4,6 +4,8 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "../support/another.rs"]
+mod another;
 #[path = "../../examples/cinder_drivers.rs"]
 mod cinder_drivers;
 mod clones;

@@ -4,10 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::thread;
 
-use lockmaster::runtime::{LockDir, LockOptions, Locks};
+use lockmaster::LockName;
+use lockmaster::runtime::{FenceName, LockDir, LockOptions, Locks};
 
+use crate::another::Another;
 use crate::cinder_drivers::{hierarchy, locks};
-use crate::helper::{Helper, say, set, stop_here};
+use crate::helper::{helper, say, set, stop_here};
 
 fn refused(locks: &Locks, lock: &str) -> bool {
     let request = set(locks.hierarchy(), lock);
@@ -18,7 +20,7 @@ fn refused(locks: &Locks, lock: &str) -> bool {
 fn c1_locks_of_a_process_keep_its_threads_apart_and_not_other_processes() {
     let directory = tempfile::tempdir().unwrap();
     let locks = locks(directory.path()).unwrap();
-    let mut other = Helper::start(directory.path());
+    let mut other = helper(directory.path());
     let devices = "driver-process/cinder-hgst-devices";
     locks
         .with(&set(locks.hierarchy(), devices), LockOptions::default(), |_| {
@@ -33,9 +35,9 @@ fn c1_locks_of_a_process_keep_its_threads_apart_and_not_other_processes() {
 #[test]
 fn c2_locks_of_a_node_keep_its_processes_apart_and_not_those_of_another_node() {
     let (node, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let mut one = Helper::start(node.path());
-    let mut two = Helper::start(node.path());
-    let mut three = Helper::start(elsewhere.path());
+    let mut one = helper(node.path());
+    let mut two = helper(node.path());
+    let mut three = helper(elsewhere.path());
     assert_eq!(one.ask("lock node-tool/lioadm"), "held");
     assert_eq!(three.ask("try node-tool/lioadm"), "held");
     two.tell("lock node-tool/lioadm");
@@ -71,7 +73,7 @@ pub(crate) fn run_the_tool(locks: &Locks, order: &str) {
 fn c4_twenty_processes_run_a_tool_that_cannot_run_twice() {
     let directory = tempfile::tempdir().unwrap();
     let mark = directory.path().join("running");
-    let mut helpers: Vec<Helper> = (0..20).map(|_| Helper::start(directory.path())).collect();
+    let mut helpers: Vec<Another> = (0..20).map(|_| helper(directory.path())).collect();
     assert_eq!(helpers[0].ask(&format!("tool stop {}", mark.display())), "cut");
     let bare = helpers[1].ask(&format!("tool bare {}", mark.display()));
     assert!(bare.starts_with("it runs already"), "{bare}");
@@ -95,7 +97,7 @@ fn c20_what_a_process_that_died_in_its_section_left_is_put_right_by_the_next() {
     let locks = locks(directory.path()).unwrap();
     for (left, expected) in [("creating", Some("error")), ("deleting", None)] {
         let state = directory.path().join("state");
-        let mut dying = Helper::start(directory.path());
+        let mut dying = helper(directory.path());
         assert_eq!(dying.ask("lock volume/v1 backend-host/U1-h1"), "held");
         fs::write(&state, left).unwrap();
         assert!(refused(&locks, "volume/v1"));
@@ -122,7 +124,6 @@ fn recover(locks: &Locks, state: &Path) -> bool {
     locks.with(&request, LockOptions::default(), body).unwrap()
 }
 
-/// A sweep stands for the removal by pattern: it removes what nobody holds and names the rest.
 #[test]
 fn c21_removing_lock_files_leaves_those_that_are_held_and_says_so() {
     let directory = tempfile::tempdir().unwrap();
@@ -130,14 +131,19 @@ fn c21_removing_lock_files_leaves_those_that_are_held_and_says_so() {
     let take = |lock: &str| locks.with(&set(locks.hierarchy(), lock), LockOptions::asap(), |_| ());
     take("volume/v1").unwrap();
     take("volume/attachment_update-v1-h1").unwrap();
-    let mut holder = Helper::start(directory.path());
+    let mut holder = helper(directory.path());
     assert_eq!(holder.ask("lock volume/attachment_update-v1-h2"), "held");
-    let swept = LockDir::open(directory.path()).unwrap().sweep().unwrap();
+    take("volume/v2").unwrap();
+    let of_v1 = |lock: &FenceName| {
+        let name = lock.name().map(LockName::as_str).unwrap_or_default();
+        name == "v1" || name.starts_with("attachment_update-v1-")
+    };
+    let swept = LockDir::open(directory.path()).unwrap().sweep_those(&of_v1).unwrap();
     let held: Vec<String> = swept.held.iter().map(ToString::to_string).collect();
-    assert!(held.contains(&"volume/attachment_update-v1-h2".to_owned()), "{held:?}");
+    assert_eq!((swept.removed, &*held), (2, &["volume/attachment_update-v1-h2".to_owned()][..]));
     let file = |name: &str| directory.path().join(format!("volume/{name}.lock"));
     assert!(!file("v1").exists() && !file("attachment_update-v1-h1").exists());
-    assert!(file("attachment_update-v1-h2").exists());
+    assert!(file("attachment_update-v1-h2").exists() && file("v2").exists());
     assert!(refused(&locks, "volume/attachment_update-v1-h2"));
 }
 
@@ -152,6 +158,6 @@ fn c22_a_lock_that_cannot_be_released_well_leaves_no_other_held() {
             fs::remove_file(directory.path().join("volume/b.lock")).unwrap();
         })
         .unwrap();
-    let mut other = Helper::start(directory.path());
+    let mut other = helper(directory.path());
     assert_eq!(other.ask("try volume/a volume/b node-tool/lioadm"), "held");
 }

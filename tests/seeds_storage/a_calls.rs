@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::attach_detach::backend::{Backend, Failed};
 use super::attach_detach::calls::{Connector, Volume};
+use super::attach_detach::guard::Caller;
 use super::attach_detach::{jobs, make, start};
 use super::process::Process;
 use super::zpool::fake;
@@ -374,4 +375,36 @@ fn a22_a_reservation_whose_owner_is_gone_can_be_seen_and_reset() {
     place.volume().unreserve().unwrap();
     assert_eq!(place.volume().read()["reservation"], Value::Null);
     place.volume().reserve("web2", 0).unwrap();
+}
+
+/// What Cinder's tests of its deletion guard assert: of whose attachments, who asks, what of it.
+#[test]
+fn what_an_instance_uses_is_taken_away_for_the_service_only() {
+    let uses = |instance: &str| (instance != "gone").then(|| instance.to_owned());
+    let asked = |place: &Place, caller: Caller<'_>, id: Option<&str>| {
+        place.volume().terminate_for(caller, id).map_err(|failed| failed.kind)
+    };
+    let conflict = || Err("ConflictNovaUsingAttachment".to_owned());
+    let user = || Caller::User(&uses);
+    let place = Place::attached("web1");
+    for id in [None, Some("web1"), Some("nobody")] {
+        assert_eq!(asked(&place, user(), id), conflict(), "{id:?}");
+    }
+    assert_eq!(place.backend.of("v1").unwrap(), (true, true, false), "nothing has changed");
+    // The instance is gone, or has another one, or was never connected, or nobody has any.
+    assert_eq!(asked(&Place::attached("gone"), user(), None), Ok(()));
+    let another = |_: &str| Some("another".to_owned());
+    assert_eq!(asked(&place, Caller::User(&another), Some("web1")), Ok(()));
+    assert_eq!(asked(&Place::new(), user(), None), Ok(()));
+    let reserved = Place::new();
+    reserved.volume().create_attachment("one", "one").unwrap();
+    assert_eq!(asked(&reserved, user(), Some("one")), Ok(()));
+    // Another volume's; and which of several.
+    make(&place.config, "v2").unwrap();
+    let v2 = Volume { name: "v2", ..place.volume() };
+    let mismatch = v2.terminate_for(user(), Some("web1")).unwrap_err();
+    assert_eq!(mismatch.kind, "InvalidInput");
+    place.set("attachments/web2", json!({ "host": "host2", "state": "attached" }));
+    assert_eq!(asked(&place, user(), None), conflict());
+    assert_eq!(asked(&place, Caller::Service, None), Ok(()));
 }

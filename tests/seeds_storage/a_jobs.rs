@@ -2,12 +2,15 @@
 
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
 use lockmaster::runtime::JobView;
-use lockmaster::{Error, JobId, Master, NewJob, Status, TypedOp};
+use lockmaster::{Error, JobId, Master, NewJob, Shutdown, Status, TypedOp};
+use serde_json::Value;
 
 use super::attach_detach::backend::Backend;
-use super::attach_detach::calls::Volume;
+use super::attach_detach::calls::{Connector, Volume};
+use super::attach_detach::expiry::reserve_for;
 use super::attach_detach::jobs::{self, Delete, Recover, Subject};
 use super::attach_detach::{self, builder, make, start};
 use super::hold_up::Gate;
@@ -131,7 +134,7 @@ fn a17_a_delete_never_overtakes_the_detach_that_makes_the_volume_available() {
         let name = "a17";
         make(place.master.config(), name).unwrap();
         place.of(name).reserve("web1", 0).unwrap();
-        let connector = attach_detach::calls::Connector::new("web1", "host1");
+        let connector = Connector::new("web1", "host1");
         place.of(name).attach(&connector).unwrap();
         // The backend is slow to let go: not before the client has seen what it does.
         let gate = Gate::at("terminate_connection", name);
@@ -196,6 +199,57 @@ fn a21_a_job_that_is_cancelled_has_changed_nothing_or_takes_all_of_it_back() {
     assert_eq!(place.ended(first), is(Status::Canceled, "available", NOTHING));
 }
 
+const SOON: Duration = Duration::from_millis(20);
+
+#[test]
+fn a22_a_reservation_expires_by_itself_under_the_lock_and_takes_the_export_along() {
+    let place = Place::volatile("a22");
+    let volume = place.of("a22");
+    let expiry = reserve_for(&place.master, &volume, ("web1", 1), SOON).unwrap();
+    volume.initialize(&Connector::new("web1", "host1")).unwrap();
+    assert_eq!(place.ended(expiry), is(Status::Success, "available", NOTHING));
+    assert_eq!(volume.read()["reservation"], Value::Null);
+    // Who comes too late does not have it.
+    let late = volume.attach(&Connector::new("web1", "host1"));
+    assert_eq!(late.unwrap_err().kind, "InvalidVolume");
+}
+
+#[test]
+fn a22_what_was_attached_or_reserved_anew_in_time_does_not_expire() {
+    let place = Place::volatile("a22");
+    let volume = place.of("a22");
+    let expiry = reserve_for(&place.master, &volume, ("web1", 1), SOON).unwrap();
+    volume.unreserve().unwrap();
+    volume.reserve("web1", 2).unwrap();
+    assert_eq!(place.ended(expiry), is(Status::Success, "attaching", NOTHING));
+    volume.unreserve().unwrap();
+    let expiry = reserve_for(&place.master, &volume, ("web1", 3), SOON).unwrap();
+    volume.attach(&Connector::new("web1", "host1")).unwrap();
+    assert_eq!(place.ended(expiry), is(Status::Success, "in-use", NOTHING));
+    // Refused, it leaves a job that finds nothing to do.
+    let refused = reserve_for(&place.master, &volume, ("web2", 4), SOON);
+    assert_eq!(refused.unwrap_err().kind, "InvalidVolume");
+    place.master.jobs().value.iter().for_each(|view| drop(place.wait(view.job.id)));
+    assert_eq!(volume.status(), "in-use");
+}
+
+#[test]
+fn a22_a_reservation_expires_although_its_master_went() {
+    let directory = tempfile::tempdir().unwrap();
+    let (state, backend) = (directory.path().join("state"), Backend::new(directory.path()));
+    let master = start(&state).unwrap();
+    make(master.config(), "v1").unwrap();
+    let volume = Volume { config: master.config(), backend: &backend, name: "v1" };
+    // Long enough to see it go.
+    let time = Duration::from_millis(200);
+    let expiry = reserve_for(&master, &volume, ("web1", 1), time).unwrap();
+    master.shutdown(Shutdown::Finish, None).unwrap();
+    let master = start(&state).unwrap();
+    let volume = Volume { config: master.config(), backend: &backend, name: "v1" };
+    let job = master.wait(expiry).unwrap();
+    assert_eq!((job.status, volume.status().as_str()), (Status::Success, "available"));
+}
+
 #[test]
 fn a23_the_backend_lets_go_only_after_the_host_has() {
     let place = Place::new("a23");
@@ -223,12 +277,17 @@ fn the_example_shows_what_is_lost_without_a_condition_and_what_is_taken_back() {
 looking, then writing: 2 of 2 have it
 writing if it is as expected: 1 of 2 have it
 six calls: attaching, in-use, detaching, available
-job 1: error; the volume is available
+a reservation nobody uses: attaching, then available
+a user takes away what web1 uses: ConflictNovaUsingAttachment: web1 uses it: detach it from the \
+instance
+the service takes away what web1 uses: done
+job 2: error; the volume is available
   VolumeBackendAPIException: connect failed
-job 2: success; the volume is in-use
-job 3: success; the volume is available
+job 3: success; the volume is in-use
+job 4: success; the volume is available
 calls: create_export, initialize_connection, connect, disconnect, terminate_connection, \
-remove_export, create_export, initialize_connection, connect, disconnect, terminate_connection, \
+remove_export, terminate_connection, remove_export, create_export, initialize_connection, \
+disconnect, terminate_connection, remove_export, create_export, initialize_connection, connect, disconnect, terminate_connection, \
 remove_export, create_export, initialize_connection, connect, disconnect, terminate_connection, \
 remove_export
 exported, mapped, connected: (false, false, false)

@@ -7,6 +7,8 @@ mod a_calls;
 mod a_crashes;
 mod a_jobs;
 mod a_updates;
+#[path = "../support/another.rs"]
+mod another;
 mod hold_up;
 mod process;
 mod z_crashes;

@@ -1,103 +1,68 @@
 //! Another process that works on pools: this executable, started again.
 
-use std::io::{BufRead, BufReader, Write, stdin};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use lockmaster::runtime::LockOptions;
 
+use super::another::{self, Another, next_line, say};
 use super::zpool::fake::{Failed, Zpool};
 use super::zpool::play::{Actor, act, ending};
 use super::zpool::{Agent, Intent, locks};
 
-/// How long anything that has to happen may take before a test gives up.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// The variable that tells a process where to work, and what to do: `who does locked`.
 const DIRECTORY: &str = "STORAGE_DIRECTORY";
 const DOES: &str = "STORAGE_DOES";
 
 /// A process; killed when dropped.
 pub(crate) struct Process {
-    child: Child,
+    another: Another,
     pub(crate) actor: Actor,
 }
 
 impl Process {
     /// Starts one that does something with pool pA, under its lock or not.
     pub(crate) fn start(directory: &Path, who: &str, does: &str, locked: bool) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "process::work", "--nocapture", "--test-threads=1"]);
-        command.env(DIRECTORY, directory).env(DOES, format!("{who} {does} {locked}"));
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (say, said) = channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        thread::spawn(move || {
-            // What the test harness says of itself is on the same pipe.
-            let lines = out.lines().map_while(Result::ok);
-            let ours = lines.filter_map(|line| Some(line.split_once('@')?.1.to_owned()));
-            ours.for_each(|line| _ = say.send(line));
-        });
-        let mut orders = child.stdin.take().unwrap();
-        let actor = Actor::new(said, move || writeln!(orders, "go").unwrap());
-        let mut process = Self { child, actor };
-        assert_eq!(process.actor.arrive(), "ready");
-        process
+        let does = PathBuf::from(format!("{who} {does} {locked}"));
+        let variables = [(DIRECTORY, directory), (DOES, &*does)];
+        let mut another = Another::start("process::work", &variables);
+        let (said, mut orders) = another.hand_over();
+        Self { another, actor: Actor::new(said, move || writeln!(orders, "go").unwrap()) }
     }
 
     /// Starts one and lets it go on until it is before that command.
     pub(crate) fn before(directory: &Path, does: &str, command: &str) -> Self {
         let mut process = Self::start(directory, "other", does, true);
-        process.actor.pass("ready");
+        process.actor.go();
+        process.actor.arrive();
         process.actor.pass_until(command);
         process
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.another.pid()
     }
 
     /// Waits until a thread of it waits in the kernel for a lock on a file.
     pub(crate) fn wait_until_it_waits(&self) {
-        let pid = self.pid().to_string();
-        let waits = |line: &str| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            words.get(1) == Some(&"->") && words.get(5) == Some(&&*pid)
-        };
-        wait_until(|| std::fs::read_to_string("/proc/locks").unwrap().lines().any(waits));
+        self.another.wait_until_it_waits();
     }
 
     /// Kills it, and waits until it is gone.
-    pub(crate) fn kill(mut self) -> u32 {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        self.child.id()
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub(crate) fn kill(self) -> u32 {
+        self.another.kill()
     }
 }
 
 /// Waits until something is so.
-pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !is_so() {
-        assert!(begin.elapsed() < PATIENCE, "not within {PATIENCE:?}");
-        thread::yield_now();
-    }
+pub(crate) fn wait_until(is_so: impl FnMut() -> bool) {
+    another::wait_until("it is so", is_so);
 }
 
 fn say_and_wait(what: &str) {
-    println!("@{what}");
-    stdin().lines().next();
+    say(what);
+    next_line();
 }
 
 /// Not a test where nobody asks for work.
@@ -119,7 +84,7 @@ fn work() {
     } else {
         act(&Agent::new(zpool.before(Arc::new(say_and_wait)), locks), does)
     };
-    println!("@{}", ending(&result));
+    say(&ending(&result));
 }
 
 /// A hundred acts at random.

@@ -47,7 +47,8 @@ fn in_threads(a_does: &str, b_stops_at: &str) -> (String, Vec<String>) {
 fn in_processes(a_does: &str, b_stops_at: &str) -> (String, Vec<String>) {
     let (directory, zpool) = place();
     let mut b = Process::start(directory.path(), "tB", "scan", true);
-    b.actor.pass("ready");
+    b.actor.go();
+    b.actor.arrive();
     b.actor.pass_until(b_stops_at);
     let mut a = Process::start(directory.path(), "tA", a_does, true);
     a.actor.go();
@@ -161,11 +162,11 @@ fn the_example_shows_both_races_and_that_they_are_gone() {
 scenario 1, without the lock: tA list, tB list, tB import, tA import, tB export
   tA, to mount: failed: cannot import 'pA': a pool with that name already exists
 scenario 1, with the lock: tB list, tB import, tB export, tA list, tA import, tA mount
-  tA, to mount: done
+  tA, to mount: done; at once: zpool/pA is busy: owner 1 is in the way
 scenario 2, without the lock: tB list, tB import, tA list, tB export, tA create
   tA, to create: failed: cannot create 'pA/ds': no such pool 'pA'
 scenario 2, with the lock: tB list, tB import, tB export, tA list, tA import, tA create, tA export
-  tA, to create: done
+  tA, to create: done; at once: zpool/pA is busy: owner 1 is in the way
 hA, to mount: done
 hB, to mount: failed: pA is written to by \"hA\"
 hB, to scan, busy at first: done

@@ -4,8 +4,10 @@ mod asked;
 mod asking;
 mod child;
 mod direct;
+mod outer;
 
 use std::ffi::OsString;
+use std::io::{IsTerminal, stderr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -22,6 +24,9 @@ Several names are locked together or not at all; nobody deadlocks over them, wha
 are named in. Where a daemon runs, it decides, and `lockmaster locks` and `lockmaster why` show
 who waits for whom; the locks end with this command. Without one, locks of levels of scope node
 hold among the processes of this machine, also against the daemon's jobs when it is back.
+
+Calls may run calls: what an outer one holds, an inner one has; more than that it may ask for
+at deeper levels only, and is refused otherwise, since it could wait for itself.
 
 Exit codes:
   the command's own; 128 and the number of the signal that ended it
@@ -77,6 +82,10 @@ pub(crate) struct LockArgs {
     #[arg(long, short = 'o')]
     close: bool,
 
+    /// Say who is in the way while it waits; it does so by itself on a terminal
+    #[arg(long, short)]
+    verbose: bool,
+
     /// Take locks of any scope on this machine only, without a daemon
     #[arg(long)]
     on_this_node: bool,
@@ -84,6 +93,10 @@ pub(crate) struct LockArgs {
     /// Do not ask a daemon
     #[arg(long)]
     without_daemon: bool,
+
+    /// Also keep out programs that lock the file PATHNAME with fcntl, as oslo.concurrency does
+    #[arg(long, value_name = "PATH")]
+    fcntl: Option<PathBuf>,
 
     /// The lock directory of this machine, where no daemon says which
     #[arg(long, value_name = "DIR", env = "LOCKMASTER_LOCK_DIR", default_value_os_t = default_lock_dir())]
@@ -95,6 +108,13 @@ pub(crate) struct LockArgs {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
+}
+
+impl LockArgs {
+    /// Whether to ask first, without waiting, and to say who is in the way.
+    fn says_why_it_waits(&self) -> bool {
+        self.timeout != Some(Duration::ZERO) && (self.verbose || stderr().is_terminal())
+    }
 }
 
 /// Why the command did not run.

@@ -1,6 +1,7 @@
 //! `lockmaster locks`.
 
 mod drawing;
+mod files;
 mod sweep;
 
 use std::path::PathBuf;
@@ -33,7 +34,16 @@ pub(crate) struct LocksArgs {
     #[arg(long, conflicts_with_all = ["json", "graph"])]
     sweep: bool,
 
-    /// The lock directory to sweep
+    /// Only the files of those locks; a * stands for any text
+    #[arg(long, value_name = "LEVEL/NAME", requires = "sweep")]
+    only: Option<String>,
+
+    /// Show the locks that are files of this machine, and which processes have them, without
+    /// asking a daemon
+    #[arg(long, conflicts_with_all = ["sweep", "graph"])]
+    files: bool,
+
+    /// The lock directory of --files and --sweep
     #[arg(long, value_name = "DIR", env = "LOCKMASTER_LOCK_DIR", default_value_os_t = default_lock_dir())]
     lock_dir: PathBuf,
 
@@ -55,7 +65,10 @@ enum Format {
 /// Runs the verb.
 pub(crate) fn run(args: &LocksArgs) -> Result<ExitCode, Error> {
     if args.sweep {
-        return sweep::run(&args.lock_dir);
+        return sweep::run(&args.lock_dir, args.only.as_deref());
+    }
+    if args.files {
+        return files::run(&args.lock_dir, args.json);
     }
     let overview = args.daemon.connect()?.locks(args.graph == Some(Format::Dot))?;
     match (args.graph, args.json) {

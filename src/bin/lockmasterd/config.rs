@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lockmaster::interfaces::catalogue::{Catalogue, durations};
 use lockmaster::interfaces::luxi::Access;
-use lockmaster::runtime::{ConfigOptions, Limits};
+use lockmaster::runtime::{ConfigOptions, ForeignLocks, Limits};
 use lockmaster::vocabulary::{Error, Hierarchy, Scope};
 use serde::Deserialize;
 
@@ -24,6 +24,10 @@ pub(crate) struct Config {
     /// `global`.
     #[serde(default)]
     scopes: BTreeMap<String, Scope>,
+    /// Levels of scope `node` whose locks also keep out programs that lock with `fcntl`, and what
+    /// the paths of their files begin with, before the name of a lock.
+    #[serde(default)]
+    fcntl: BTreeMap<String, PathBuf>,
     /// Files that describe opcodes; relative to the configuration file.
     #[serde(default)]
     catalogue: Vec<PathBuf>,
@@ -128,6 +132,19 @@ impl Config {
     pub(crate) fn scoped(&self, hierarchy: Hierarchy) -> Result<Hierarchy, Error> {
         let mut scopes = self.scopes.iter();
         scopes.try_fold(hierarchy, |hierarchy, (level, scope)| hierarchy.with_scope(level, *scope))
+    }
+
+    /// The locks of other programs that are to be kept out, of those levels.
+    pub(crate) fn foreign(&self, hierarchy: &Hierarchy) -> Result<Vec<ForeignLocks>, Error> {
+        let foreign = |(level, path): (&String, &PathBuf)| {
+            if hierarchy.get(hierarchy.level(level)?).scope() != Scope::Node {
+                let message = format!("the level {level} has no files to keep out others' with");
+                return Err(Error::invalid(message)
+                    .hint(format!("give it its scope: [scopes] {level} = \"node\"")));
+            }
+            Ok(ForeignLocks::at(level, &self.directory.join(path)))
+        };
+        self.fcntl.iter().map(foreign).collect()
     }
 
     /// How the configuration is to be kept; `spool` is a directory for uploads.

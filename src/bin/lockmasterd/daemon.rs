@@ -73,7 +73,8 @@ pub(crate) fn run(arguments: &Arguments, config: &Config) -> Result<(), Error> {
 fn start_master(arguments: &Arguments, config: &Config) -> Result<Master, Error> {
     let (hierarchy, catalogues) = config.load()?;
     let hierarchy = config.scoped(hierarchy)?;
-    let (hierarchy, lock_dir) = lock_dir::open(arguments.lock_dir.as_deref(), hierarchy)?;
+    let foreign = config.foreign(&lock_dir::with_plain(hierarchy.clone())?)?;
+    let (hierarchy, lock_dir) = lock_dir::open(arguments.lock_dir.as_deref(), hierarchy, foreign)?;
     make_state_dir(&arguments.state_dir)?;
     let state_id = state_id(&arguments.state_dir)?;
     let mut builder = Master::builder(&arguments.state_dir)

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use lockmaster::interfaces::places::default_lock_dir;
-use lockmaster::runtime::LockDir;
+use lockmaster::runtime::{ForeignLocks, LockDir};
 use lockmaster::vocabulary::{Error, Hierarchy, Scope};
 
 /// The level of `lockmaster lock` where nobody names one. The deepest, so that whoever holds
@@ -17,11 +17,12 @@ const PLAIN: &str = "lock";
 pub(crate) fn open(
     named: Option<&Path>,
     hierarchy: Hierarchy,
+    foreign: Vec<ForeignLocks>,
 ) -> Result<(Hierarchy, Option<LockDir>), Error> {
     let mut levels = hierarchy.levels().map(|level| hierarchy.get(level));
     let needed = named.is_some() || levels.any(|level| level.scope() == Scope::Node);
     let usual = default_lock_dir();
-    match prepare(named.unwrap_or(&usual), hierarchy.clone()) {
+    match prepare(named.unwrap_or(&usual), hierarchy.clone(), foreign) {
         Err(error) if !needed => {
             tracing::warn!(%error, "no lock directory: lockmaster lock will not work here");
             Ok((hierarchy, None))
@@ -30,12 +31,21 @@ pub(crate) fn open(
     }
 }
 
-fn prepare(path: &Path, hierarchy: Hierarchy) -> Result<(Hierarchy, LockDir), Error> {
-    let dir = LockDir::open(path)?;
-    let hierarchy = match hierarchy.level(PLAIN) {
-        Ok(_) => hierarchy,
-        Err(_) => hierarchy.with_level(PLAIN, Scope::Node)?,
-    };
+/// The same levels, and [`PLAIN`] as the last of them.
+pub(crate) fn with_plain(hierarchy: Hierarchy) -> Result<Hierarchy, Error> {
+    match hierarchy.level(PLAIN) {
+        Ok(_) => Ok(hierarchy),
+        Err(_) => hierarchy.with_level(PLAIN, Scope::Node),
+    }
+}
+
+fn prepare(
+    path: &Path,
+    hierarchy: Hierarchy,
+    foreign: Vec<ForeignLocks>,
+) -> Result<(Hierarchy, LockDir), Error> {
+    let dir = foreign.into_iter().fold(LockDir::open(path)?, LockDir::with_foreign);
+    let hierarchy = with_plain(hierarchy)?;
     dir.declare(&hierarchy)?;
     let swept = dir.sweep()?;
     for (lock, record) in swept.died.iter().chain(&swept.earlier) {

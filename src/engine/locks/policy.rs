@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::vocabulary::{Priority, Timestamp};
+use crate::vocabulary::{LevelId, Priority, Timestamp};
 
 /// How far a waiting request can be overtaken, and what a step of priority is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,4 +103,15 @@ pub struct RequestOptions {
     pub deadline: Option<Timestamp>,
     /// What happens if not all locks are free.
     pub kind: RequestKind,
+    /// Down to which level another owner holds locks and waits until this one is done. This one
+    /// then counts as that deep: it asks for deeper locks only, and comes before who holds less.
+    /// Without that, the two could wait for a third one that waits for them.
+    pub beneath: Option<LevelId>,
+}
+
+impl RequestOptions {
+    /// How deep who asks is, where `own` says so of what it holds itself.
+    pub(super) fn depth(&self, own: usize) -> usize {
+        self.beneath.map_or(own, |level| own.max(level.rank() + 1))
+    }
 }

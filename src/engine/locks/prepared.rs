@@ -46,7 +46,7 @@ impl LockTable {
         options: RequestOptions,
         now: Timestamp,
     ) -> Result<Outcome, LockError> {
-        let depth = self.depth(owner);
+        let depth = options.depth(self.depth(owner));
         let ordered = prepared.wanted.first().is_some_and(|e| e.lock() as usize >= depth);
         let exact = !matches!(options.kind, RequestKind::Opportunistic { .. });
         if !ordered || !exact || self.is_waiting(owner) {

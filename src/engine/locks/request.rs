@@ -34,7 +34,7 @@ impl LockTable {
         now: Timestamp,
     ) -> Result<Outcome, LockError> {
         self.refuse_while_waiting(owner)?;
-        let depth = self.depth(owner);
+        let depth = options.depth(self.depth(owner));
         if let Err(refused) = self.refuse_disorder(owner, depth, request) {
             return self.lock_again(owner, request).ok_or(refused);
         }
@@ -183,7 +183,10 @@ impl LockTable {
         let deepest = self.holders.get(&owner).and_then(|holding| holding.entries.last());
         LockError::OutOfOrder {
             requested: lock_title(level_name, first),
-            held: deepest.map_or_else(String::new, |entry| self.title(entry.lock())),
+            held: deepest.map_or_else(
+                || "a deeper lock by whom it is asked for".to_owned(),
+                |entry| self.title(entry.lock()),
+            ),
         }
     }
 

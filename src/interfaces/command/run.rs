@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use super::environment::carrying;
 use super::output::{Say, Streams};
 use super::{Invocation, Surroundings, processes};
+use crate::interfaces::held;
 use crate::runtime::{CancelCause, CancelToken};
 use crate::vocabulary::{Error, FeedbackKind, JobId, OpError, OpErrorKind, OpId};
 
@@ -29,6 +30,8 @@ use crate::vocabulary::{Error, FeedbackKind, JobId, OpError, OpErrorKind, OpId};
 pub(super) struct Caller<'a> {
     /// Variables that tell its processes from all others, found in their environment.
     pub(super) marks: Vec<(&'static str, String)>,
+    /// What is held for it: see [`held`].
+    pub(super) held: String,
     /// What the program reads; nothing where not said.
     pub(super) input: Option<&'a Path>,
     pub(super) cancel: &'a CancelToken,
@@ -121,6 +124,7 @@ fn spawn(
         .envs(&surroundings.environment)
         .envs(&invocation.environment)
         .envs(caller.marks.iter().map(|(name, value)| (name, value)))
+        .env(held::VARIABLE, &caller.held)
         .current_dir(directory)
         .process_group(0)
         .stdin(input(caller)?)

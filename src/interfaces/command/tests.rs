@@ -67,6 +67,7 @@ impl Script {
         let surroundings = Surroundings::prepare(&Settings::default(), &self.state).unwrap();
         let started = Instant::now();
         let caller = Caller {
+            held: String::new(),
             marks: marks_of(JobId::FIRST, &OpId::new("OP_SCRIPT").unwrap(), 7),
             input: None,
             cancel: &self.cancel,
@@ -145,8 +146,9 @@ fn a_command_finds_the_usual_few_variables_its_own_and_the_masters() {
         |name: &String| super::INHERITED.contains(&name.as_str()) || shell.contains(&name.as_str());
     names.retain(|name| !allowed(name));
     names.sort();
-    let own = ["COLOUR", "LOCKMASTER_JOB", "LOCKMASTER_OPCODE", "LOCKMASTER_STATE"];
-    assert_eq!(names, [&own[..], &["LOCKMASTER_TOKEN"]].concat());
+    let masters =
+        ["HELD", "JOB", "OPCODE", "STATE", "TOKEN"].map(|name| format!("LOCKMASTER_{name}"));
+    assert_eq!(names, [&["COLOUR".to_owned()][..], &masters].concat());
     let said = script.said(FeedbackKind::Stdout);
     for line in ["LOCKMASTER_JOB=1", "LOCKMASTER_OPCODE=OP_SCRIPT", "LOCKMASTER_TOKEN=7"] {
         assert!(said.contains(&line.to_owned()), "{line}");

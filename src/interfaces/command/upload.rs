@@ -125,6 +125,7 @@ impl Distributor for CommandDistributor {
             .map_err(|error| Error::io(format!("cannot write {}", file.display()), error))?;
         let version = copy.snapshot.version;
         let caller = Caller {
+            held: String::new(),
             marks: vec![("LOCKMASTER_UPLOAD", format!("{version} {node}"))],
             input: Some(&file),
             cancel: &self.stop,

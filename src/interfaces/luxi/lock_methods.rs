@@ -44,6 +44,8 @@ struct WireOptions {
     timeout: Option<f64>,
     priority: i64,
     title: String,
+    /// The deepest level at which a call holds locks that runs this one.
+    beneath: Option<String>,
 }
 
 /// The levels, how far each reaches, and where the locks of the machine are.
@@ -57,7 +59,7 @@ pub(super) fn levels(service: &dyn Service) -> Result<Reply, Failure> {
     Ok(Reply::of(&json!({ "levels": levels, "lock_dir": dir }), 0))
 }
 
-/// Reads `[[{level, name, mode}], {timeout, priority, title}]`.
+/// Reads `[[{level, name, mode}], {timeout, priority, title, beneath}]`.
 pub(super) fn lock(
     service: &dyn Service,
     peer: Peer,
@@ -73,9 +75,10 @@ pub(super) fn lock(
         _ => LockOptions::default().kind,
     };
     let priority = Priority::new(options.priority)?;
+    let beneath = options.beneath.map(|level| hierarchy.level(&level)).transpose()?;
     Ok(Reply::Lock(LockWish {
         request: read(&hierarchy, &locks)?,
-        options: LockOptions { priority, kind, timeout: None },
+        options: LockOptions { priority, kind, timeout: None, beneath },
         title: title(&options.title, peer),
         until,
     }))
@@ -90,11 +93,10 @@ fn read(hierarchy: &Hierarchy, locks: &[WireLock]) -> Result<LockRequest, Error>
     let mut request = LockRequest::new();
     for lock in locks {
         let level = hierarchy.level(&lock.level)?;
-        let added = match &lock.name {
-            Some(name) => request.add(level, name, lock.mode),
-            None => request.add_all(level, lock.mode),
+        match &lock.name {
+            Some(name) => request.add(level, name, lock.mode)?,
+            None => request.add_all(level, lock.mode)?,
         };
-        added.map_err(|error| Error::invalid(error.to_string()))?;
     }
     Ok(request)
 }

@@ -64,6 +64,35 @@ impl HeldFences {
         gone
     }
 
+    /// Shares single locks from now on. The whole of a level stays alone: sharing it has to keep
+    /// single locks out.
+    pub(super) fn downgrade(&mut self, plan: &Plan) -> Result<(), LockError> {
+        for fence in self.levels.iter_mut().flat_map(|held| &mut held.fences) {
+            if fence.name().name().is_some() && plan.contains(fence.name()) {
+                downgrade(fence)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The levels of the plan that are held as a whole, with what is written in their files.
+    pub(super) fn wholes(&self, plan: &Plan) -> Vec<(LevelId, OwnerRecord)> {
+        let planned = |level| plan.levels.iter().any(|(other, _)| *other == level);
+        let held = self.levels.iter().filter(|held| planned(held.level));
+        let whole = |held: &HeldLevel| Some((held.level, held.fences.first()?.record()?.clone()));
+        // Only the whole can stand first and be exclusive.
+        held.filter(|held| held.fences.len() == 1).filter_map(whole).collect()
+    }
+
+    /// Adds single locks of a level whose whole is shared from now on.
+    pub(super) fn split(&mut self, level: LevelId, singles: Vec<Fence>) -> Result<(), LockError> {
+        let Some(held) = self.levels.iter_mut().find(|held| held.level == level) else {
+            return Ok(());
+        };
+        held.fences.extend(singles);
+        held.fences.first_mut().map_or(Ok(()), downgrade)
+    }
+
     /// Gives single locks back; the whole of a level with the last of them.
     pub(super) fn release(&mut self, plan: &Plan) -> Vec<Fence> {
         self.retain(|fence| fence.name().name().is_none() || !plan.contains(fence.name()))
@@ -132,4 +161,8 @@ impl HeldFences {
         }
         Ok(())
     }
+}
+
+fn downgrade(fence: &mut Fence) -> Result<(), LockError> {
+    fence.downgrade().map_err(|error| errors::failed(fence.name(), &error))
 }

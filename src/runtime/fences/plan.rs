@@ -120,6 +120,12 @@ impl Plan {
         self.levels.iter().flat_map(|(_, files)| files).map(|(name, mode)| (name, *mode))
     }
 
+    /// The files of one level.
+    pub(super) fn at(&self, level: LevelId) -> impl Iterator<Item = (&FenceName, LockMode)> {
+        let levels = self.levels.iter().filter(move |(other, _)| *other == level);
+        levels.flat_map(|(_, files)| files).map(|(name, mode)| (name, *mode))
+    }
+
     /// The name of one of them; of the last where there are not so many.
     pub(super) fn name(&self, at: usize) -> FenceName {
         let found = self.fences().nth(at).or_else(|| self.fences().last());

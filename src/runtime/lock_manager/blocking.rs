@@ -29,6 +29,8 @@ pub struct LockOptions {
     pub timeout: Option<Duration>,
     /// What happens if not all locks are free.
     pub kind: RequestKind,
+    /// As [`RequestOptions::beneath`].
+    pub beneath: Option<LevelId>,
 }
 
 impl LockOptions {
@@ -52,7 +54,8 @@ impl LockOptions {
             return Err(LockError::AbsurdTimeout { seconds: timeout.as_secs() });
         }
         let deadline = self.timeout.map(|timeout| clock::now().plus(timeout));
-        Ok(RequestOptions { priority: self.priority, deadline, kind: self.kind })
+        let (priority, kind, beneath) = (self.priority, self.kind, self.beneath);
+        Ok(RequestOptions { priority, deadline, kind, beneath })
     }
 }
 

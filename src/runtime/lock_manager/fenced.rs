@@ -130,16 +130,17 @@ pub(super) enum Change {
 }
 
 impl Change {
-    /// Changes the table, which may refuse, and then the files. What is downgraded stays a file of
-    /// one's own, see `design/fences.md`.
+    /// Changes the table, which may refuse, and then the files.
     pub(super) fn make(self, owner: &LockOwner, locks: &LockRequest) -> Result<(), LockError> {
         let (manager, fences) = (&owner.shared.manager, &owner.shared.fences);
         match self {
-            Self::Downgrade => LockManager::downgrade(manager, owner.id, locks),
+            Self::Downgrade => {
+                LockManager::downgrade(manager, owner.id, locks)?;
+                fences.downgrade(owner.id, locks)
+            }
             Self::Narrow => {
                 LockManager::narrow(manager, owner.id, locks)?;
-                fences.narrow(owner.id, locks);
-                Ok(())
+                fences.narrow(owner.id, locks)
             }
             Self::Release => {
                 LockManager::release(manager, owner.id, locks)?;

@@ -6,10 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::foreign::{ForeignFence, ForeignLocks};
+use super::listing::Kernel;
 use super::name::FenceName;
 use super::network::network_file_system;
 use super::owner::OwnerRecord;
-use super::places::{self, LOCK, Modes, Places};
+use super::places::{self, Modes, Places};
 use super::{Fence, Line, failed, lock, read_records, try_lock};
 use crate::vocabulary::{Error, LockMode};
 
@@ -21,7 +22,7 @@ use crate::vocabulary::{Error, LockMode};
 pub struct LockDir {
     path: PathBuf,
     modes: Modes,
-    foreign: Vec<ForeignLocks>,
+    pub(super) foreign: Vec<ForeignLocks>,
     warnings: Vec<String>,
 }
 
@@ -185,10 +186,8 @@ impl LockDir {
     /// of some file systems it tells nothing.
     #[must_use]
     pub fn holding_processes(&self, name: &FenceName) -> Vec<u32> {
-        let path = Places::of(&self.path, name).lock;
-        let Ok(found) = path.metadata() else { return Vec::new() };
-        let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-        locks.lines().filter_map(|line| holder_in(line, found.dev(), found.ino())).collect()
+        let locked = Kernel::read().of(&Places::of(&self.path, name).lock);
+        locked.holders.into_iter().map(|(pid, _)| pid).filter(|pid| *pid > 0).collect()
     }
 
     /// The path of a lock's file: for who wants to look.
@@ -197,10 +196,10 @@ impl LockDir {
         Places::of(&self.path, name).lock
     }
 
-    /// The lock whose file that is, if it is one.
-    pub(super) fn name_of(&self, path: &Path) -> Option<FenceName> {
+    /// The lock whose file of that kind that is, if it is one.
+    pub(super) fn name_of(&self, path: &Path, kind: &str) -> Option<FenceName> {
         let below = path.strip_prefix(&self.path).ok()?.to_str()?;
-        FenceName::from_stem(Path::new(below.strip_suffix(LOCK)?.strip_suffix('.')?))
+        FenceName::from_stem(Path::new(below.strip_suffix(kind)?.strip_suffix('.')?))
     }
 }
 
@@ -216,19 +215,6 @@ enum Foreign {
     Nothing,
     Held(ForeignFence),
     Busy,
-}
-
-/// The process in a line of `/proc/locks` such as `1: FLOCK  ADVISORY  WRITE 12 00:2d:345 0 EOF`,
-/// if it holds a lock on that file.
-fn holder_in(line: &str, device: u64, inode: u64) -> Option<u32> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    let ["FLOCK", _, _, pid, file, ..] = words.get(1..)? else { return None };
-    let mut numbers = file.split(':');
-    let major = u32::from_str_radix(numbers.next()?, 16).ok()?;
-    let minor = u32::from_str_radix(numbers.next()?, 16).ok()?;
-    let same = rustix::fs::makedev(major, minor) == device
-        && numbers.next()?.parse::<u64>().ok()? == inode;
-    pid.parse().ok().filter(|pid| same && *pid > 0)
 }
 
 fn warnings(path: &Path, mode: u32) -> Result<Vec<String>, Error> {

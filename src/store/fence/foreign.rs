@@ -28,6 +28,26 @@ pub struct ForeignLocks {
 }
 
 impl ForeignLocks {
+    /// Those whose files are called `path` and the name of the lock: `/var/lib/cinder/cinder-`.
+    #[must_use]
+    pub fn at(level: &str, path: &Path) -> Self {
+        let text = path.as_os_str().as_encoded_bytes();
+        let (directory, prefix) = match text.ends_with(b"/") {
+            true => (path.to_owned(), String::new()),
+            false => (
+                path.parent().map(Path::to_owned).unwrap_or_default(),
+                path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            ),
+        };
+        Self { level: level.to_owned(), directory, prefix }
+    }
+
+    /// The path that, with the name of a lock, is their file.
+    pub(super) fn path(&self) -> PathBuf {
+        // Joined as text: an empty prefix leaves the `/` at the end.
+        self.directory.join(&self.prefix)
+    }
+
     fn file_of(&self, name: &LockName) -> PathBuf {
         self.directory.join(format!("{}{}", self.prefix, name.as_str().replace('/', "_")))
     }
@@ -37,6 +57,7 @@ impl ForeignLocks {
 #[derive(Debug)]
 pub(super) struct ForeignFence {
     file: File,
+    path: PathBuf,
 }
 
 impl ForeignFence {
@@ -51,7 +72,13 @@ impl ForeignFence {
         let modes = Modes { file: 0o660, directory: 0o750 };
         let file = locked(&path, modes, |file| set(file, kind(mode), wait));
         let file = file.map_err(|error| refused(&path, error))?;
-        Ok(file.map(|file| Self { file }))
+        Ok(file.map(|file| Self { file, path }))
+    }
+
+    /// Shares it from now on, in one step.
+    pub(super) fn downgrade(&self) -> Result<(), Error> {
+        let shared = set(&self.file, libc::F_RDLCK, false);
+        shared.map(drop).map_err(|error| refused(&self.path, error))
     }
 }
 
@@ -96,4 +123,22 @@ fn set(file: &File, kind: i32, wait: bool) -> io::Result<bool> {
 fn refused(path: &Path, error: io::Error) -> Error {
     Error::io(format!("cannot lock {} against other programs", path.display()), error)
         .hint("it has to be the directory where they have their lock files")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn their_files_are_a_path_and_the_name_of_the_lock() {
+        let name = LockName::new("a/b").unwrap();
+        for (path, file) in [
+            ("/var/lib/cinder/cinder-", "/var/lib/cinder/cinder-a_b"),
+            ("/var/lib/locks/", "/var/lib/locks/a_b"),
+            ("locks-", "locks-a_b"),
+        ] {
+            let foreign = ForeignLocks::at("volume", Path::new(path));
+            assert_eq!(foreign.file_of(&name), Path::new(file));
+        }
+    }
 }

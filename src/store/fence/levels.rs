@@ -7,12 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::LockDir;
 use super::failed;
+use super::foreign::ForeignLocks;
 use crate::vocabulary::{Error, Hierarchy, Scope};
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Declared {
     name: String,
     scope: Scope,
+    /// The path that, with the name of a lock, is a file that others lock with `fcntl`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fcntl: Option<PathBuf>,
 }
 
 impl LockDir {
@@ -25,7 +29,9 @@ impl LockDir {
     pub fn declare(&self, hierarchy: &Hierarchy) -> Result<(), Error> {
         let level = |level| {
             let level = hierarchy.get(level);
-            Declared { name: level.name().to_owned(), scope: level.scope() }
+            let foreign = self.foreign.iter().find(|foreign| foreign.level == level.name());
+            let fcntl = foreign.map(ForeignLocks::path);
+            Declared { name: level.name().to_owned(), scope: level.scope(), fcntl }
         };
         let levels: Vec<Declared> = hierarchy.levels().map(level).collect();
         let path = self.levels_file();
@@ -39,20 +45,37 @@ impl LockDir {
     ///
     /// `Io`, `Corrupt`.
     pub fn declared(&self) -> Result<Option<Hierarchy>, Error> {
+        let Some(levels) = self.read_levels()? else { return Ok(None) };
+        let builder = levels.iter().fold(Hierarchy::builder(), |builder, level| {
+            builder.scoped_level(&level.name, level.scope)
+        });
+        builder.build().map(Some).map_err(|error| error.at(self.levels_file().display()))
+    }
+
+    /// Has locks keep out programs that lock with `fcntl`, as it is written down here.
+    ///
+    /// # Errors
+    ///
+    /// `Io`, `Corrupt`.
+    pub fn with_declared_foreign(mut self) -> Result<Self, Error> {
+        for level in self.read_levels()?.unwrap_or_default() {
+            let foreign = level.fcntl.map(|path| ForeignLocks::at(&level.name, &path));
+            self.foreign.extend(foreign);
+        }
+        Ok(self)
+    }
+
+    fn read_levels(&self) -> Result<Option<Vec<Declared>>, Error> {
         let path = self.levels_file();
         let text = match std::fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             read => read.map_err(|error| failed("cannot read", &path, error))?,
         };
-        let levels: Vec<Declared> = serde_json::from_slice(&text).map_err(|error| {
+        serde_json::from_slice(&text).map(Some).map_err(|error| {
             Error::new(crate::vocabulary::ErrorKind::Corrupt, error.to_string())
                 .at(path.display())
                 .hint("remove the file; a daemon that starts writes it anew")
-        })?;
-        let builder = levels.iter().fold(Hierarchy::builder(), |builder, level| {
-            builder.scoped_level(&level.name, level.scope)
-        });
-        builder.build().map(Some).map_err(|error| error.at(path.display()))
+        })
     }
 
     fn levels_file(&self) -> PathBuf {

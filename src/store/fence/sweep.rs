@@ -1,5 +1,6 @@
 //! Removing lock files that nobody holds.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,16 +8,18 @@ use std::path::{Path, PathBuf};
 use super::directory::LockDir;
 use super::name::FenceName;
 use super::owner::OwnerRecord;
-use super::places::{self, LINE, Places};
+use super::places::{self, LINE, LOCK, Places};
 use super::{failed, is_current, read_records, try_lock};
 use crate::vocabulary::{Error, LockMode};
 
 /// What a sweep found and did.
 #[derive(Debug, Default)]
 pub struct Swept {
-    /// How many files were removed.
+    /// Of how many locks the files were removed. What belongs to a level as a whole, and to the
+    /// lines of those who waited, is not counted.
     pub removed: usize,
-    /// Locks that are held: their files stay.
+    /// Locks that are held: their files stay. A level as a whole is among them where none of its
+    /// single locks is.
     pub held: Vec<FenceName>,
     /// Locks whose owner died since the machine was started: their files stay, for the next owner
     /// to read.
@@ -44,29 +47,44 @@ impl LockDir {
     ///
     /// `Io` where the directory cannot be read; what concerns single files is in the answer.
     pub fn sweep(&self) -> Result<Swept, Error> {
+        self.sweep_those(&|_| true)
+    }
+
+    /// [`sweep`](Self::sweep), of some locks only: those of a thing that is gone, say.
+    ///
+    /// # Errors
+    ///
+    /// As for all.
+    pub fn sweep_those(&self, wanted: &dyn Fn(&FenceName) -> bool) -> Result<Swept, Error> {
         let mut swept = Swept::default();
         let levels = entries(self.path());
         let levels = levels.map_err(|error| failed("cannot read", self.path(), error))?;
         for level in levels.into_iter().filter(|level| level.is_dir()) {
-            self.sweep_below(&level, &mut swept);
+            self.sweep_below(&level, wanted, &mut swept);
         }
+        swept.leave_out_what_is_implied();
         Ok(swept)
     }
 
-    fn sweep_below(&self, directory: &Path, swept: &mut Swept) {
+    fn sweep_below(
+        &self,
+        directory: &Path,
+        wanted: &dyn Fn(&FenceName) -> bool,
+        swept: &mut Swept,
+    ) {
         let found = match entries(directory) {
             Ok(found) => found,
             Err(error) => return swept.failed.push(failed("cannot read", directory, error)),
         };
         for path in found {
             if path.is_dir() {
-                self.sweep_below(&path, swept);
+                self.sweep_below(&path, wanted, swept);
                 // Only where it is empty; where it is needed again, it is made again.
                 let _ = std::fs::remove_dir(&path);
-            } else if let Some(name) = self.name_of(&path) {
+            } else if let Some(name) = self.name_of(&path, LOCK).filter(wanted) {
                 self.sweep_lock(&path, name, swept);
-            } else if path.extension().is_some_and(|extension| extension == LINE) {
-                self.sweep_line(&path, swept);
+            } else if self.name_of(&path, LINE).is_some_and(|name| wanted(&name)) {
+                sweep_line(&path, swept);
             }
         }
     }
@@ -74,23 +92,30 @@ impl LockDir {
     fn sweep_lock(&self, path: &Path, name: FenceName, swept: &mut Swept) {
         match remove_unheld(path, Some(&Places::of(self.path(), &name).line)) {
             Ok(None) => {}
-            Ok(Some(Fate::Removed)) => swept.removed += 1,
+            Ok(Some(Fate::Removed)) => swept.removed += usize::from(name.name().is_some()),
             Ok(Some(Fate::Held)) => swept.held.push(name),
             Ok(Some(Fate::Died(record))) => swept.died.push((name, record)),
             Ok(Some(Fate::Earlier(record))) => {
-                swept.removed += 1;
+                swept.removed += usize::from(name.name().is_some());
                 swept.earlier.push((name, record));
             }
             Err(error) => swept.failed.push(failed("cannot remove", path, error)),
         }
     }
+}
 
-    fn sweep_line(&self, path: &Path, swept: &mut Swept) {
-        match remove_unheld(path, None) {
-            Ok(Some(Fate::Removed)) => swept.removed += 1,
-            Ok(_) => {}
-            Err(error) => swept.failed.push(failed("cannot remove", path, error)),
-        }
+fn sweep_line(path: &Path, swept: &mut Swept) {
+    if let Err(error) = remove_unheld(path, None) {
+        swept.failed.push(failed("cannot remove", path, error));
+    }
+}
+
+impl Swept {
+    /// Whoever holds a single lock shares its level.
+    fn leave_out_what_is_implied(&mut self) {
+        let single = self.held.iter().filter(|lock| lock.name().is_some());
+        let levels: BTreeSet<String> = single.map(|lock| lock.level().to_owned()).collect();
+        self.held.retain(|lock| lock.name().is_some() || !levels.contains(lock.level()));
     }
 }
 
@@ -135,7 +160,7 @@ fn is_locked(path: &Path) -> io::Result<bool> {
     Ok(!free)
 }
 
-fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
     match std::fs::read_dir(directory) {
         Ok(entries) => {
             let paths: io::Result<Vec<PathBuf>> = entries.map(|e| Ok(e?.path())).collect();

@@ -41,6 +41,6 @@ fn add(
     mode: LockMode,
 ) -> Result<(), Error> {
     let level = hierarchy.level(level)?;
-    let added = request.add(level, name, mode);
-    added.map(drop).map_err(|error| Error::invalid(error.to_string()))
+    request.add(level, name, mode)?;
+    Ok(())
 }

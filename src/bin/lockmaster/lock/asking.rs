@@ -4,8 +4,9 @@
 use std::error::Error as _;
 use std::io::ErrorKind as IoErrorKind;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use lockmaster::interfaces::held::place_of;
 use lockmaster::interfaces::luxi::Client;
 use lockmaster::runtime::{LockGuard, LockOwner, Locks};
 use lockmaster::vocabulary::{
@@ -14,6 +15,7 @@ use lockmaster::vocabulary::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::outer::Outer;
 use super::{LockArgs, Refused, code, direct};
 use crate::output;
 
@@ -60,6 +62,8 @@ struct Asking<'a> {
     until: Option<Instant>,
     /// Whether the daemon alone keeps some of the locks.
     alone: bool,
+    /// The deepest level at which a call holds anything that runs this one.
+    beneath: Option<String>,
 }
 
 /// Takes the locks through the daemon, and runs the command.
@@ -69,11 +73,20 @@ pub(super) fn run(args: &LockArgs, mut client: Client) -> Result<u8, Refused> {
     let request = args.request(&hierarchy)?;
     let until = args.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let of_node = |level| hierarchy.get(level).scope() == Scope::Node;
+    if args.fcntl.is_some() && !of_node(hierarchy.level(&args.level)?) {
+        let message = format!("locks of the level {} are no files of this machine", args.level);
+        let error = Error::invalid(message);
+        return Err(error.hint("--fcntl goes with levels of scope node").into());
+    }
+    let place = place_of(levels.lock_dir.as_deref());
+    let outer = Outer::calls(&hierarchy, place, false);
+    let request = outer.rest_of(&request)?;
     let alone = request.levels().any(|(level, _)| !of_node(level));
-    let mut asking = Asking { args, client, until, alone };
+    let beneath = outer.deepest().map(|level| hierarchy.name(level).to_owned());
+    let mut asking = Asking { args, client, until, alone, beneath };
     let locks = Locks::builder(hierarchy.clone()).program(args.title());
     let locks = match &levels.lock_dir {
-        Some(path) => locks.dir(direct::open(path)?).open(),
+        Some(path) => locks.dir(direct::open(args, path)?).open(),
         None => locks.open(),
     };
     let owner = locks.owner();
@@ -85,7 +98,7 @@ pub(super) fn run(args: &LockArgs, mut client: Client) -> Result<u8, Refused> {
         }
     }
     let guards: Vec<&LockGuard<'_>> = guards.iter().collect();
-    let ended = direct::under(args, &guards)?;
+    let ended = direct::under(args, &outer, &request, &guards)?;
     Ok(asking.end(ended))
 }
 
@@ -93,9 +106,25 @@ impl Asking<'_> {
     fn ask(&mut self, level: &str, locks: &LevelLocks) -> Result<(), Refused> {
         let wire = |(name, mode)| json!({ "level": level, "name": name, "mode": mode });
         let wire: Value = locks.names().map(wire).collect();
-        let timeout =
-            self.until.map(|until| until.saturating_duration_since(Instant::now()).as_secs_f64());
-        let options = json!({ "timeout": timeout, "title": self.args.title() });
+        if self.args.says_why_it_waits() {
+            match self.ask_once(&wire, Some(Duration::ZERO)) {
+                Err(Refused::Busy(busy)) => direct::say_why(&busy),
+                done => return done,
+            }
+        }
+        self.ask_once(&wire, self.left())
+    }
+
+    fn left(&self) -> Option<Duration> {
+        self.until.map(|until| until.saturating_duration_since(Instant::now()))
+    }
+
+    fn ask_once(&mut self, wire: &Value, timeout: Option<Duration>) -> Result<(), Refused> {
+        let options = json!({
+            "timeout": timeout.map(|timeout| timeout.as_secs_f64()),
+            "title": self.args.title(),
+            "beneath": self.beneath,
+        });
         let answer: Value = self.client.wait_for("LockmasterLock", &json!([wire, options]))?;
         match answer["locked"] == json!(true) {
             true => Ok(()),
@@ -114,11 +143,9 @@ impl Asking<'_> {
     ) -> Result<LockGuard<'o>, Refused> {
         let mut part = LockRequest::new();
         for (name, mode) in locks.names() {
-            part.add(level, name.as_str(), mode)
-                .map_err(|error| Error::invalid(error.to_string()))?;
+            part.add(level, name.as_str(), mode).map_err(Error::from)?;
         }
-        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
-        direct::lock(owner, &part, left)
+        direct::lock(self.args, owner, &part, self.left())
     }
 
     /// Gives the locks back; the exit code says so if the daemon did not keep them all the while.

@@ -6,6 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 use std::thread;
 
+use lockmaster::interfaces::held;
 use lockmaster::vocabulary::Error;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
@@ -23,13 +24,14 @@ pub(super) struct Child {
 
 impl Child {
     /// Starts the command, with our input and output; the exit code where it cannot be started.
-    pub(super) fn start(command: &[OsString]) -> Result<Result<Self, u8>, Error> {
+    /// `held` tells calls within it what they need not ask for.
+    pub(super) fn start(command: &[OsString], held: &str) -> Result<Result<Self, u8>, Error> {
         // Before the start: what comes from now on is for the command.
         let signals = listen().map_err(|error| Error::io("cannot listen for signals", error))?;
         let Some((program, arguments)) = command.split_first() else {
             return Err(Error::invalid("there is no command"));
         };
-        match Command::new(program).args(arguments).spawn() {
+        match Command::new(program).args(arguments).env(held::VARIABLE, held).spawn() {
             Ok(process) => Self::forward(process, signals).map(Ok),
             Err(error) => {
                 output::progress(format!("error: {}: {error}", program.to_string_lossy()));
