@@ -89,13 +89,11 @@ pub(in crate::runtime) use std::thread_local;
 /// What the checker itself is built on: the same primitives, which nobody watches.
 pub(super) mod raw {
     #[cfg(all(loom, not(shuttle)))]
-    pub(in crate::runtime) use loom::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+    pub(in crate::runtime) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
     #[cfg(shuttle)]
-    pub(in crate::runtime) use shuttle::sync::atomic::{
-        AtomicU8, AtomicU64, AtomicUsize, Ordering,
-    };
+    pub(in crate::runtime) use shuttle::sync::atomic::{AtomicU8, AtomicU64, Ordering};
     #[cfg(not(loom))]
-    pub(in crate::runtime) use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+    pub(in crate::runtime) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
     pub(in crate::runtime) use super::imp::{Mutex, MutexGuard};
 

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::lock_order::LockClass;
-use super::sync::raw::{AtomicUsize, Ordering};
 use super::sync::{Condvar, Mutex, MutexGuard};
 
 static TASKS: LockClass = LockClass::new("tasks");
@@ -29,6 +29,8 @@ struct State<T> {
 pub struct Tasks<T> {
     state: Mutex<State<T>>,
     /// How many takers are near. Changed by each at any time; before it sleeps, under the mutex.
+    /// Not one of loom's: it keeps only the last few values of those, and what has to be ordered
+    /// here is ordered by the mutex.
     near: AtomicUsize,
 }
 
