@@ -5,16 +5,19 @@
 
 mod support;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lockmaster::store::{MemoryStore, Store};
-use lockmaster::vocabulary::{Record, UndoState};
+use lockmaster::vocabulary::{OpError, Record, UndoState};
 use lockmaster::{
-    CrashPolicy, Error, ErrorKind, Master, MasterBuilder, NewJob, Shutdown, Status, SubmissionKey,
-    TypedOp,
+    Context, CrashPolicy, DeclaredLocks, Error, ErrorKind, LogicalUnit, Master, MasterBuilder,
+    NewJob, Shutdown, Status, SubmissionKey, TypedOp,
 };
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use support::{PATIENCE, Step, is_quiet, next_note, open};
 
 type Kept = Arc<Mutex<Vec<Record>>>;
@@ -246,6 +249,61 @@ fn a_disk_that_fills_up_while_the_queue_is_copied_loses_nothing_that_was_acknowl
             assert_eq!(again.wait(ids[0]).unwrap().status, Status::Success, "{stage}");
         }
     }
+}
+
+/// How many lines have been said.
+static SAID: AtomicU64 = AtomicU64::new(0);
+
+/// Says more lines than fit between it and the disk.
+#[derive(Serialize, Deserialize)]
+struct Talker {}
+
+impl TypedOp for Talker {
+    const ID: &'static str = "OP_TALKER";
+}
+
+impl LogicalUnit for Talker {
+    fn declare_locks(&mut self, _: &str, _: &mut DeclaredLocks<'_>) -> Result<(), OpError> {
+        Ok(())
+    }
+
+    fn execute(&mut self, context: &Context) -> Result<Value, OpError> {
+        for line in 0..20_000 {
+            context.feedback(&format!("line {line}"));
+            SAID.fetch_add(1, Ordering::SeqCst);
+        }
+        Ok(Value::Null)
+    }
+}
+
+#[test]
+fn who_says_more_than_the_disk_takes_waits_for_the_disk() {
+    let is_line = |record: &Record| matches!(record, Record::Feedback { .. });
+    let (asking, asked) = channel();
+    let (verdicts, receiver) = channel();
+    let store = SlowDisk { asked: asking, verdicts: receiver, kept: Kept::default() };
+    let builder = Master::builder("unused").unit::<Talker>();
+    let master = builder.store(Box::new(store), Vec::new()).start().unwrap();
+    let job = NewJob::of([Talker {}.opcode().unwrap()]);
+    let id = master.begin_submit(vec![job], None).unwrap().value[0];
+    loop {
+        let records = asked.recv_timeout(PATIENCE).unwrap();
+        assert!(records.iter().filter(|record| is_line(record)).count() <= 4097, "too many");
+        if records.iter().any(is_end) {
+            break;
+        }
+        // While the disk is held up, it says no more at some time.
+        let mut said = (u64::MAX, 0);
+        while said.1 < 1000 {
+            let now = SAID.load(Ordering::SeqCst);
+            said = if now == said.0 { (now, said.1 + 1) } else { (now, 0) };
+            std::thread::yield_now();
+        }
+        verdicts.send(Ok(())).unwrap();
+    }
+    drop((asked, verdicts));
+    assert_eq!(master.wait(id).unwrap().status, Status::Success);
+    assert_eq!(SAID.load(Ordering::SeqCst), 20_000);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn a_key_is_known_after_its_jobs_are_archived_after_restarts_and_after_compactio
         assert_eq!(once(&master, "other", 1).unwrap_err().kind(), ErrorKind::Refused);
         let error = once(&master, "first", 2).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Refused);
-        assert!(error.to_string().contains("belongs to a submission of 3 jobs"), "{error}");
+        assert!(error.to_string().contains("belongs to another submission: 3 jobs"), "{error}");
         let drained = master.set_drained(false).unwrap();
         master.wait_durable(drained.position).unwrap();
     }

@@ -159,6 +159,11 @@ impl Commits {
     /// `Stopped` where it never will be.
     pub fn wait(&self, position: u64) -> Result<(), Error> {
         assert_no_locks_held("while a place of the log is waited for");
+        self.wait_with_locks(position)
+    }
+
+    /// The same for a thread that may hold locks of its own. Who is called back must not want them.
+    pub(super) fn wait_with_locks(&self, position: u64) -> Result<(), Error> {
         loop {
             let mut state = self.state.lock();
             if let Some(verdict) = state.verdict(position) {

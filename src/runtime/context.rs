@@ -225,7 +225,8 @@ impl Context {
         &self.inner.config
     }
 
-    /// Adds a line to the job's feedback log.
+    /// Adds a line to the job's feedback log. Where the disk is thousands of lines behind, it waits
+    /// for the disk first: hold no lock then that somebody wants whom the master calls back.
     pub fn feedback(&self, text: &str) {
         self.feedback_of(FeedbackKind::Message, text);
     }

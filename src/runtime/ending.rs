@@ -203,13 +203,19 @@ impl Inner {
         )))
     }
 
-    /// Adds a line to a job's feedback log.
+    /// Adds a line to a job's feedback log. Who says more than the disk takes in waits for it.
     pub(super) fn feedback(&self, id: JobId, op: u32, kind: FeedbackKind, text: &str) {
         let text = cut(text, self.limits.line_bytes).into();
         let entry = FeedbackEntry { serial: 0, time: self.now(), op, kind, text };
         let mut shell = self.shell();
         let records = shell.queue.feedback(id, vec![entry]);
         self.append(&mut shell, records);
+        let needed = shell.must_be_durable_first();
+        drop(shell);
+        if let Some(position) = needed {
+            // Where nothing more gets to disk, the master stops, and the line with it.
+            _ = self.commits.wait_with_locks(position);
+        }
     }
 }
 

@@ -228,7 +228,7 @@ impl Master {
     /// # Errors
     ///
     /// As [`begin_submit`](Self::begin_submit); `Refused` also where the key belongs to a
-    /// submission of another number of jobs. Whether it was submitted before is looked at first: a
+    /// submission of other jobs. Whether it was submitted before is looked at first: a
     /// queue that is full or drained since then refuses no repetition.
     pub fn begin_submit_once(
         &self,
@@ -237,7 +237,7 @@ impl Master {
         origin: Option<String>,
     ) -> Result<Answer<Vec<JobId>>, Error> {
         let shell = self.inner.shell();
-        let known = shell.queue.submitted_under(key, jobs.len())?;
+        let known = shell.queue.submitted_under(key, &jobs)?;
         let position = shell.position;
         drop(shell);
         match known {

@@ -35,6 +35,9 @@ pub(super) enum Writer {
     Gone,
 }
 
+/// How many transactions may wait for the disk before opcodes that talk have to wait for it, too.
+const MOST_UNWRITTEN: u64 = 4096;
+
 /// The state behind the queue lock.
 pub(super) struct Shell {
     pub(super) queue: Queue,
@@ -90,6 +93,13 @@ impl Shell {
     /// Whether somebody who waits for that place still has to, and it will come.
     pub(super) fn lacks(&self, position: u64) -> bool {
         self.durable < position && !self.failed
+    }
+
+    /// Up to which place the log has to be on disk before an opcode that talks may go on, if it is
+    /// not yet: so that what it says fills the disk and not the memory.
+    pub(super) fn must_be_durable_first(&self) -> Option<u64> {
+        let position = self.position.saturating_sub(MOST_UNWRITTEN);
+        self.lacks(position).then_some(position)
     }
 
     /// Whether jobs may be taken up.

@@ -379,7 +379,7 @@ impl Play {
 
     fn submit_once(&mut self, key: u8, jobs: usize) {
         let before = self.world.queue.len();
-        // Refused where the key belongs to a submission of another number of jobs.
+        // Refused where the key belongs to another submission.
         _ = self.world.submit_once(&format!("key {key}"), vec![job(1); jobs]);
         self.next += (self.world.queue.len() - before) as u64;
     }

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::apply::misfit;
 use super::{Queue, Refusal};
-use crate::vocabulary::{Error, JobId, Record, SubmissionKey};
+use crate::vocabulary::{Error, Job, JobId, NewJob, Record, SubmissionKey};
 
 /// One submission that has a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,6 +113,12 @@ impl PartialEq for Keys {
     }
 }
 
+/// Whether a job has the kinds of opcodes and parameters of a new one.
+fn same_opcodes(new: &NewJob, job: &Job) -> bool {
+    let new = new.ops.iter().map(|op| (&op.id, &op.params));
+    new.eq(job.ops.iter().map(|op| (&op.opcode.id, &op.opcode.params)))
+}
+
 impl Queue {
     /// How many keys are remembered of submissions that have no job in the queue any more.
     pub const REMEMBERED_KEYS: usize = 10_000;
@@ -121,18 +127,28 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`Refusal::OtherSubmission`] where they are not so many.
+    /// [`Refusal::OtherSubmission`] where these are others: of another number, or of those still in
+    /// the queue one has another label, other opcodes or other parameters.
     pub fn submitted_under(
         &self,
         key: &SubmissionKey,
-        count: usize,
+        jobs: &[NewJob],
     ) -> Result<Option<Vec<JobId>>, Refusal> {
         let Some((first, submission)) = self.keys.find(key) else { return Ok(None) };
-        let jobs = submission.jobs;
-        if count != jobs as usize {
-            return Err(Refusal::OtherSubmission { key: key.clone(), first, jobs });
+        if jobs.len() != submission.jobs as usize || self.differs(first, jobs) {
+            let (key, jobs) = (key.clone(), submission.jobs);
+            return Err(Refusal::OtherSubmission { key, first, jobs });
         }
-        Ok(Some((0..jobs.into()).map(|place| first.plus(place)).collect()))
+        Ok(Some((0..submission.jobs.into()).map(|place| first.plus(place)).collect()))
+    }
+
+    /// Whether some job that is still here was not submitted as one of these. O(of them).
+    fn differs(&self, first: JobId, jobs: &[NewJob]) -> bool {
+        let ids = (first.get()..).zip(jobs);
+        let new: BTreeMap<u64, &NewJob> = ids.collect();
+        let here = self.jobs.starting_at(first);
+        let mut here = here.map_while(|job| Some((*new.get(&job.id.get())?, job)));
+        here.any(|(new, job)| new.label != job.label || !same_opcodes(new, &job))
     }
 
     pub(super) fn apply_keyed(

@@ -43,8 +43,28 @@ fn a_key_of_another_number_of_jobs_is_refused_and_says_whose_it_is() {
     let mut queue = Queue::new(100);
     submit(&mut queue, "a", 2).unwrap();
     let refusal = submit(&mut queue, "a", 3).unwrap_err();
-    let expected = "the key a belongs to a submission of 2 jobs, from job 1 on";
+    let expected = "the key a belongs to another submission: 2 jobs, from job 1 on";
     assert_eq!(refusal.to_string(), expected);
+}
+
+#[test]
+fn a_key_of_jobs_with_other_opcodes_parameters_or_label_is_refused_as_long_as_one_is_here() {
+    let mut queue = Queue::new(100);
+    let key = SubmissionKey::new("a").unwrap();
+    let job = |id: &str, params: &str| {
+        let params = crate::vocabulary::Params::from_json(params).unwrap();
+        NewJob::of([crate::vocabulary::OpCode::new(id.parse().unwrap(), params)])
+    };
+    let mut submit = |job: NewJob| {
+        let jobs = vec![job; 2];
+        queue.submit_once(&key, jobs, &BTreeMap::new(), None, &bounds(9), NOW)
+    };
+    let ids = submit(job("OP_X", "{}")).unwrap().0;
+    let labelled = job("OP_X", "{}").labelled("other");
+    for other in [job("OP_Y", "{}"), job("OP_X", r#"{"a":1}"#), labelled] {
+        assert!(matches!(submit(other), Err(Refusal::OtherSubmission { .. })));
+    }
+    assert_eq!(submit(job("OP_X", "{}")), Ok((ids, Vec::new())));
 }
 
 #[test]

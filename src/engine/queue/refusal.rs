@@ -52,7 +52,7 @@ pub enum Refusal {
         most: usize,
     },
     /// The key of a submission belongs to another one.
-    #[error("the key {key} belongs to a submission of {jobs} jobs, from job {first} on")]
+    #[error("the key {key} belongs to another submission: {jobs} jobs, from job {first} on")]
     OtherSubmission {
         /// The key.
         key: SubmissionKey,

@@ -86,7 +86,7 @@ impl Queue {
     ///
     /// # Errors
     ///
-    /// [`Refusal::OtherSubmission`] where its submission had another number of jobs.
+    /// [`Refusal::OtherSubmission`] where its submission was another one.
     pub fn submit_once(
         &mut self,
         key: &SubmissionKey,
@@ -96,7 +96,7 @@ impl Queue {
         bounds: &Bounds,
         now: Timestamp,
     ) -> Result<(Vec<JobId>, Vec<Record>), Refusal> {
-        if let Some(ids) = self.submitted_under(key, jobs.len())? {
+        if let Some(ids) = self.submitted_under(key, &jobs)? {
             return Ok((ids, Vec::new()));
         }
         let (ids, mut records) = self.submit_recalling(jobs, recalled, origin, bounds, now)?;
