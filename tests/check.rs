@@ -54,6 +54,15 @@ fn a_whole_log_is_counted_and_not_changed() {
 }
 
 #[test]
+fn where_no_directory_is_named_that_of_the_daemon_is_checked() {
+    let dir = filled();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockmaster"));
+    let output = command.arg("check").env("LOCKMASTER_STATE_DIR", dir.path()).output().unwrap();
+    assert!(output.status.success());
+    assert!(output.stdout.starts_with(b"3 jobs, 3 of them not ended, "));
+}
+
+#[test]
 fn a_half_written_end_is_told_and_cut_off_only_where_asked() {
     let dir = filled();
     let (mut bytes, used) = read(dir.path());

@@ -263,3 +263,36 @@ fn conditions_are_about_times_and_truths_too() {
     assert_eq!(table("archived=true"), "ID  ARCHIVED\n1   true\n");
     assert_eq!(place.expect(0, &["why", "1"]), "job 1 has ended: success\n");
 }
+
+#[test]
+fn what_is_printed_for_programs_is_json_whatever_there_is() {
+    let place = Place::new();
+    let _daemon = place.start();
+    let verbs: [&[&str]; 9] = [
+        &["list", "--json"],
+        &["list", "--json", "--archived", "--sort", "-end_ts"],
+        &["info", "--json", "1"],
+        &["why", "--json", "1"],
+        &["locks", "--json"],
+        &["locks", "--json", "--graph"],
+        &["stats", "--json"],
+        &["filter", "list", "--json"],
+        &["filter", "info", "--json"],
+    ];
+    let check = |when: &str| {
+        for verb in verbs {
+            let output = place.run(verb);
+            let out = text(&output.stdout);
+            // An error is no result: nothing is printed then.
+            let valid = serde_json::from_str::<serde_json::Value>(&out).is_ok();
+            assert_eq!(valid, output.status.success(), "{when}: {verb:?}: {out}");
+            assert!(!out.contains('\u{1b}'), "{when}: {verb:?}: {out}");
+        }
+    };
+    check("in an empty queue");
+    place.submit(&["duration=1000", "on_nodes=[\"alpha\"]", "--label", "\u{1b}[31mred\"\n"]);
+    place.wait_for_status("1", "running");
+    place.submit(&["duration=1", "on_nodes=[\"alpha\"]"]);
+    place.expect(0, &["filter", "add", "pause", "--opcode", "OP_X", "--reason", "\u{1b}[2J"]);
+    check("with jobs");
+}

@@ -45,6 +45,9 @@ fn help(program: &str, verb: &[&str]) -> String {
         .args(verb)
         .arg("--help")
         .env("COLUMNS", "100")
+        // For others than root, what is below these is where it is for root.
+        .env("XDG_RUNTIME_DIR", "/run")
+        .env("XDG_STATE_HOME", "/var/lib")
         .env("LOCKMASTER_SOCKET", "SOCKET")
         .env("LOCKMASTER_STATE_DIR", "DIR")
         .env("LOCKMASTER_LOCK_DIR", "DIR")

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use lockmaster::engine::queue::Queue;
+use lockmaster::interfaces::places::default_state_dir;
 use lockmaster::runtime::ConfigWriter;
 use lockmaster::store::{Archive, DamagedLog, LogStore, ReplayReport};
 use lockmaster::vocabulary::{Error, ErrorKind, JobId, Record};
@@ -25,8 +26,8 @@ const NAMED: usize = 20;
 /// stood there, and the next start cuts it off.
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
-    /// The state directory
-    #[arg(long, value_name = "DIR")]
+    /// The state directory; that of the daemon where none is named
+    #[arg(long, value_name = "DIR", env = "LOCKMASTER_STATE_DIR", hide_env_values = true, default_value_os_t = default_state_dir())]
     state_dir: PathBuf,
 
     /// Cut off a half-written end, and say what was cut; damage is left to you
