@@ -149,7 +149,13 @@ impl Inner {
         let records: Vec<Record> = records.map_err(|refusal| refused(&refusal.into()))?;
         self.count_ends(&records);
         self.append_unattended(&mut shell, records);
-        Ok(Finished::of(&mut shell, id))
+        let (finished, rejects) = (Finished::of(&mut shell, id), shell.queue.has_rejected());
+        drop(shell);
+        // What a rule rejects is not to wait until somebody looks for work.
+        if rejects {
+            self.end_rejected();
+        }
+        Ok(finished)
     }
 
     /// Counts what came with the end of an opcode.

@@ -330,7 +330,11 @@ impl Inner {
         let mut shell = self.shell();
         shell.active.remove(&id);
         shell.queue.put_back(id);
+        let rejects = shell.queue.has_rejected();
         drop(shell);
+        if rejects {
+            self.end_rejected();
+        }
         self.free_worker()
     }
 

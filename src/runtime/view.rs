@@ -130,6 +130,8 @@ pub enum Why {
         opcode: OpId,
         /// Since when.
         since: Option<Timestamp>,
+        /// Since when it is told to stop, if it is: the job was cancelled, or is late.
+        told: Option<Timestamp>,
     },
     /// What it did is being taken back.
     Undoing {

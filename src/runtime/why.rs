@@ -74,7 +74,7 @@ fn at_rest(shell: &Shell, job: &Job) -> Option<Why> {
     match job.status() {
         status if status.is_final() => return Some(Why::Final { status }),
         Status::Running | Status::Canceling if job.to_undo().is_none() => {
-            if let Some(why) = executing(job) {
+            if let Some(why) = executing(shell, job) {
                 return Some(why);
             }
         }
@@ -103,9 +103,13 @@ fn later(shell: &Shell, job: &Job) -> Option<Why> {
     Some(Why::Later { until, tried: tries.count, lacking })
 }
 
-fn executing(job: &Job) -> Option<Why> {
+fn executing(shell: &Shell, job: &Job) -> Option<Why> {
     let op = &job.ops[job.current()?];
-    Some(Why::Executing { opcode: op.opcode.id.clone(), since: op.exec_time })
+    let late = job.deadline().filter(|_| shell.queue.is_overdue(job.id)).map(|(when, _)| when);
+    let told = job.cancel_requested.into_iter().chain(late).min();
+    // Whoever was told before it began was told when it did.
+    let told = told.map(|told| op.exec_time.map_or(told, |began| told.max(began)));
+    Some(Why::Executing { opcode: op.opcode.id.clone(), since: op.exec_time, told })
 }
 
 fn undoing(job: &Job, op: usize) -> Why {

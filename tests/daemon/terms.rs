@@ -143,3 +143,23 @@ fn a_job_says_until_when_it_waits_and_its_deadline_ends_it() {
     let missed = "the job has not ended within 1s of its submission (sh: exit code 75: no luck)";
     assert!(info.contains(missed), "{info}");
 }
+
+#[test]
+fn the_command_line_gives_a_deadline_to_jobs_that_have_none() {
+    let place = Place::new();
+    let _daemon = start(&place);
+    let submit = ["submit", "OP_TEST_DELAY", "duration=3600", "--deadline"];
+    place.expect(1, &[&submit[..], &["1s", "--wait"]].concat());
+    let info = place.expect(0, &["info", "1"]);
+    assert!(info.contains("the job has not ended within 1s of its submission"), "{info}");
+    place.expect(2, &[&submit[..], &["0s"]].concat());
+    place.expect(2, &[&submit[..], &["soon"]].concat());
+    let path = place.path("jobs.toml");
+    let op = "op = [{ OP_ID = 'OP_HOPE', retries = { tries = 9, first = '1h' } }]\n";
+    fs::write(&path, format!("[[job]]\ndeadline = '1h'\n{op}[[job]]\n{op}")).unwrap();
+    place.expect(0, &["submit", path.to_str().unwrap(), "--deadline", "1s"]);
+    place.expect(1, &["wait", "3"]);
+    let first = place.expect(0, &["list", "2", "-o", "status"]);
+    assert!(!first.contains("error"), "its own deadline is an hour: {first}");
+    place.expect(0, &["cancel", "2"]);
+}

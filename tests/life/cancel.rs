@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use lockmaster::runtime::{CancelAnswer, CancelCause};
-use lockmaster::vocabulary::{OpErrorKind, Reason, UndoState};
+use lockmaster::runtime::{CancelAnswer, CancelCause, Why};
+use lockmaster::vocabulary::{JobTerms, OpErrorKind, Reason, Timestamp, UndoState};
 use lockmaster::{Dependency, ErrorKind, JobId, JobRef, MasterBuilder, NewJob, OpError, Status};
 use serde_json::Value;
 
@@ -91,6 +91,34 @@ fn an_opcode_whose_start_is_on_its_way_to_the_disk_is_told() {
     stage.work();
     assert_eq!(stage.status(id), Status::Running);
     check(&mut stage, id, CancelAnswer::Informed, Status::Canceled);
+}
+
+#[test]
+fn why_says_since_when_an_opcode_is_told_to_stop() {
+    let told = |stage: &Stage, id| match stage.core.master().why(id) {
+        Some(Why::Executing { told, .. }) => told,
+        other => panic!("{other:?}"),
+    };
+    for late in [false, true] {
+        let mut stage = Stage::new();
+        let op = stage.op("x", obedient());
+        let within = Some(Duration::from_secs(60));
+        let terms = JobTerms { within, ..JobTerms::default() };
+        let id = stage.submit(NewJob::of([op]).on_terms(terms));
+        stage.work();
+        stage.pass(Duration::from_secs(59));
+        assert_eq!(told(&stage, id), None);
+        stage.pass(Duration::from_secs(4));
+        let expected = if late { 60 } else { 63 };
+        if late {
+            stage.core.pass_time();
+        } else {
+            stage.core.master().cancel(id).unwrap();
+        }
+        stage.pass(Duration::from_secs(9));
+        let expected = Timestamp::from_micros(expected * 1_000_000);
+        assert_eq!(told(&stage, id), Some(expected), "late: {late}");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Jobs that are submitted together with the end of an opcode.
 
-use lockmaster::vocabulary::{Reason, UndoState};
+use lockmaster::vocabulary::{FilterAction, NewFilter, Reason, UndoState};
 use lockmaster::{CrashPolicy, Dependency, JobId, JobRef, NewJob, OpCode, Priority, Status};
 use serde_json::{Value, json};
 
@@ -109,4 +109,27 @@ fn wherever_the_master_is_killed_jobs_follow_once_or_not_at_all() {
         assert_eq!(jobs.len(), 3, "cut {cut}");
         assert!(jobs.iter().all(|job| job.status == Status::Success), "cut {cut}");
     }
+}
+
+#[test]
+fn jobs_that_follow_and_that_a_rule_rejects_are_cancelled_with_the_end_of_their_parent() {
+    let mut stage = Stage::with(|builder| builder.workers(1));
+    let first = stage.op("first", children(&stage).locking(&["a"]));
+    let waiting = stage.op("waiting", Script::default().locking(&["a"]));
+    let parent = stage.submit(NewJob::of([first]));
+    while stage.status(parent) != Status::Running {
+        assert!(stage.core.work(0) || stage.core.write_log());
+    }
+    let next = stage.submit(NewJob::of([waiting]));
+    let reject = NewFilter {
+        predicates: format!(r#"[["jobid", [">", "id", {next}]]]"#).parse().unwrap(),
+        action: FilterAction::Reject,
+        ..NewFilter::default()
+    };
+    stage.core.master().add_filter(reject).unwrap();
+    while !stage.status(parent).is_final() {
+        assert!(stage.core.work(0) || stage.core.write_log());
+    }
+    assert!(!stage.status(next).is_final(), "the only worker has come no further");
+    assert_eq!(stage.status(next.plus(1)), Status::Canceled);
 }

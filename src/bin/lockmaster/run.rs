@@ -12,11 +12,12 @@ mod summary;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use lockmaster::vocabulary::Error;
 
-use crate::output;
+use crate::{output, times};
 use follow::{Ended, Follow, Show};
 use lines::Lines;
 use screen::Screen;
@@ -48,6 +49,11 @@ pub(crate) struct RunArgs {
     /// Further opcodes, described in a TOML file (can be repeated)
     #[arg(long, value_name = "FILE")]
     catalogue: Vec<PathBuf>,
+
+    /// By when each job has to have ended, counted from its submission, such as 90s or 2h, where
+    /// the file does not say so itself. What is late fails and is undone
+    #[arg(long, value_name = "DURATION", value_parser = times::parse_positive)]
+    deadline: Option<Duration>,
 
     /// Give up the unfinished jobs of an earlier run that are not those of this file
     #[arg(long)]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 use lockmaster::interfaces::catalogue::Catalogue;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::daemon::Daemon;
 use crate::which::{Which, resolve};
-use crate::{filter, follow, output, priority};
+use crate::{filter, follow, output, priority, times};
 
 const ONE_OP: &str = "Options for one opcode";
 
@@ -43,6 +44,11 @@ pub(crate) struct SubmitArgs {
     /// and submit nothing
     #[arg(long, value_name = "KEY")]
     key: Option<SubmissionKey>,
+
+    /// By when each job has to have ended, counted from now, such as 90s or 2h; of the jobs of a
+    /// file, those that do not say so themselves. What is late fails and is undone
+    #[arg(long, value_name = "DURATION", value_parser = times::parse_positive)]
+    deadline: Option<Duration>,
 
     /// Wait until they have ended; print the status beside the id
     #[arg(short, long)]
@@ -98,6 +104,7 @@ pub(crate) fn run(args: &SubmitArgs) -> Result<ExitCode, Error> {
     let mut client = args.daemon.connect()?;
     let after = resolve(&mut client, &args.one.after)?;
     jobs.iter_mut().for_each(|job| depend(job, &after));
+    set_deadline(&mut jobs, args.deadline);
     let ids = match &args.key {
         Some(key) => client.submit_once(key, &jobs)?,
         None => client.submit(&jobs)?,
@@ -135,6 +142,11 @@ fn one_op(id: OpId, args: &SubmitArgs) -> NewJob {
     op.dry_run = args.one.dry_run;
     op.reason = filter::reasons(&args.one.reason);
     NewJob { label: args.one.label.clone(), ..NewJob::of([op]) }
+}
+
+/// Gives the jobs a deadline that have none.
+pub(crate) fn set_deadline(jobs: &mut [NewJob], deadline: Option<Duration>) {
+    jobs.iter_mut().for_each(|job| job.terms.within = job.terms.within.or(deadline));
 }
 
 fn depend(job: &mut NewJob, after: &[JobId]) {

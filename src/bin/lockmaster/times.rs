@@ -59,6 +59,14 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     })
 }
 
+/// The same, longer than nothing.
+pub(crate) fn parse_positive(text: &str) -> Result<Duration, String> {
+    match parse(text)? {
+        Duration::ZERO => Err("this has to be longer than nothing".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
 /// A moment as it is written on the command line, in seconds since 1970: a date, with or without
 /// the time of day and the offset of a zone, which is this machine's where it is not said; or the
 /// seconds themselves.

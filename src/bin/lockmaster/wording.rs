@@ -112,7 +112,10 @@ fn others(all: &[Value]) -> String {
 fn sentence(why: &Value, now: &Value) -> String {
     let since = || times::said_between(&why["since"], now);
     match why["reason"].as_str().unwrap_or_default() {
-        "executing" => format!("has been executing {} for {}", said(&why["opcode"]), since()),
+        "executing" => {
+            let told = told_to_stop(why, now);
+            format!("has been executing {} for {}{told}", said(&why["opcode"]), since())
+        }
         "undoing" => {
             format!("has failed, and what {} did is being taken back", said(&why["opcode"]))
         }
@@ -163,11 +166,20 @@ fn before(why: &Value) -> String {
     }
 }
 
+/// That it executes although it is told to stop, if it is.
+fn told_to_stop(why: &Value, now: &Value) -> String {
+    match &why["told"] {
+        Value::Null => String::new(),
+        told => format!(", and was told to stop {} ago", times::said_between(told, now)),
+    }
+}
+
 /// The same in short and without durations: a line that changes only when something happens.
 /// Jobs are called what `name` makes of their number and label.
 pub(crate) fn brief(why: &Value, name: Name<'_>) -> String {
     match why["reason"].as_str().unwrap_or_default() {
-        "executing" => format!("executes {}", said(&why["opcode"])),
+        "executing" if why["told"].is_null() => format!("executes {}", said(&why["opcode"])),
+        "executing" => format!("executes {}, and was told to stop", said(&why["opcode"])),
         "undoing" => format!("takes back what {} did", said(&why["opcode"])),
         "final" => format!("has ended: {}", said(&why["status"])),
         "dependency" => format!("waits for {} to end", name(&why["on"], &why["on_label"])),
@@ -409,6 +421,13 @@ job 5 waits for job 4 (four) to end
             (
                 json!({"reason": "executing", "opcode": "OP_X", "since": [0, 0], "now": [3700, 0]}),
                 "has been executing OP_X for 1 h 1 min",
+            ),
+            (
+                json!({
+                    "reason": "executing", "opcode": "OP_X", "since": [0, 0], "told": [3580, 0],
+                    "now": [3700, 0],
+                }),
+                "has been executing OP_X for 1 h 1 min, and was told to stop 2 min ago",
             ),
         ];
         for (mut why, expected) in cases {

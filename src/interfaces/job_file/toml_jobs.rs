@@ -67,10 +67,8 @@ fn read_op<'d>(
     let opcode = common::opcode(at, catalogue, priority, |value| for_each::value(value, row))?;
     let mut waits = Vec::new();
     for (key, value) in at.entries("an opcode")? {
-        match key.as_str() {
-            "depends" => waits = read_waits(value, row)?,
-            "reason" => return Err(key.error("a reason is given in JSON only; use comment")),
-            _ => {}
+        if key.as_str() == "depends" {
+            waits = read_waits(value, row)?;
         }
     }
     Ok(DraftOp { opcode, waits })

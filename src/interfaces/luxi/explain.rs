@@ -25,9 +25,9 @@ pub fn explanation_to_json(explanation: &Explanation) -> Value {
 
 fn step(job: JobId, why: &Why, labels: &Labels) -> Map<String, Value> {
     let mut step = object(match why {
-        Why::Executing { opcode, since } => {
-            json!({ "reason": "executing", "opcode": opcode, "since": time(*since) })
-        }
+        Why::Executing { opcode, since, told } => json!({
+            "reason": "executing", "opcode": opcode, "since": time(*since), "told": time(*told),
+        }),
         Why::Undoing { opcode } => json!({ "reason": "undoing", "opcode": opcode }),
         Why::Final { status } => json!({ "reason": "final", "status": status }),
         Why::Dependency { on } => {

@@ -110,10 +110,10 @@ impl History {
         self.told.steps += 1;
         let micros = self.random.below(2_000_000) as i64 - 100_000;
         self.time.pass(micros);
-        match self.random.below(44) {
+        match self.random.below(47) {
             40 | 41 => self.archive(),
-            42 => self.change_rules(),
-            43 => self.submit_under_a_key(),
+            42..44 => self.change_rules(),
+            44..47 => self.submit_under_a_key(),
             0..5 => self.submit(),
             5..8 => self.cancel(),
             8..10 => self.hurry(),

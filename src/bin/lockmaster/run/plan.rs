@@ -10,6 +10,7 @@ use lockmaster::vocabulary::{Error, ErrorKind, Job, JobId, NewJob, Status};
 use super::RunArgs;
 use super::shown::Shown;
 use crate::output;
+use crate::submit::set_deadline;
 
 /// How long archiving the jobs of earlier runs may take before this one begins.
 const ARCHIVE_BUDGET: Duration = Duration::from_secs(2);
@@ -75,7 +76,7 @@ pub(super) fn plan(
         Some(last) => go_on(master, last),
         None => {
             archive_earlier_runs(master);
-            (submit(master, file, origin)?, None)
+            (submit(master, file, args, origin)?, None)
         }
     };
     let expected = (0..file.jobs.len()).map(|place| file.expected(place)).collect();
@@ -95,8 +96,15 @@ fn origin(name: &str, jobs: &[NewJob]) -> String {
     format!("run {name} {:08x}", crc32c::crc32c(content.as_bytes()))
 }
 
-fn submit(master: &Master, file: &JobFile, origin: String) -> Result<Vec<JobId>, Error> {
-    let answer = master.begin_submit(file.jobs.clone(), Some(origin))?;
+fn submit(
+    master: &Master,
+    file: &JobFile,
+    args: &RunArgs,
+    origin: String,
+) -> Result<Vec<JobId>, Error> {
+    let mut jobs = file.jobs.clone();
+    set_deadline(&mut jobs, args.deadline);
+    let answer = master.begin_submit(jobs, Some(origin))?;
     master.wait_durable(answer.position)?;
     Ok(answer.value)
 }

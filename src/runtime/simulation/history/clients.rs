@@ -33,7 +33,7 @@ impl History {
 
     /// The same key again gives the same jobs, and submits nothing.
     pub(super) fn submit_under_a_key(&mut self) {
-        let text = format!("key {}", self.random.below(3));
+        let text = format!("key {}", self.random.below(2));
         let key = SubmissionKey::new(&text).unwrap();
         let next = self.next_id();
         let mut batch = jobs::batch(&mut self.random, next);
