@@ -20,6 +20,17 @@ fn every_dependency_has_a_licence_that_is_allowed() {
     assert!(refused.is_empty(), "not in the list of deny.toml: {refused:?}");
 }
 
+#[cfg(feature = "commands")]
+#[test]
+fn every_advisory_that_is_let_be_says_why() {
+    let deny: toml::Table = include_str!("../deny.toml").parse().unwrap();
+    let ignored = deny["advisories"]["ignore"].as_array().unwrap();
+    let ids: Vec<&str> = ignored.iter().map(|one| one["id"].as_str().unwrap()).collect();
+    assert_eq!(ids, ["RUSTSEC-2025-0141"], "each is looked at before it is added here");
+    let said = |one: &toml::Value| one["reason"].as_str().is_some_and(|reason| reason.len() > 40);
+    assert!(ignored.iter().all(said), "an exception needs its reason");
+}
+
 /// What `deny.toml` allows.
 fn allowed() -> Vec<String> {
     let text = include_str!("../deny.toml");

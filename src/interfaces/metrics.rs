@@ -37,9 +37,13 @@ type Level = (String, Histogram, Histogram);
 impl Exposition {
     fn gauges(&mut self, stats: &Stats) {
         let longest = stats.longest_wait.map_or(0.0, |(_, waited)| waited.as_secs_f64());
+        let queued = stats.unfinished.saturating_sub(stats.active);
+        let running = stats.active.saturating_sub(stats.waiting);
         let gauges = [
             ("jobs", "Jobs in the queue, those that have ended included", stats.jobs as f64),
             ("jobs_unfinished", "Jobs that have not ended", stats.unfinished as f64),
+            ("jobs_queued", "Jobs that nobody has taken up yet", queued as f64),
+            ("jobs_running", "Jobs that execute, or wait for disk", running as f64),
             ("jobs_active", "Jobs that execute or wait for locks or disk", stats.active as f64),
             ("jobs_waiting", "Jobs that wait for locks", stats.waiting as f64),
             ("longest_wait_seconds", "How long the oldest of them has waited", longest),

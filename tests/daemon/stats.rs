@@ -26,6 +26,13 @@ fn the_counters_are_what_happened() {
     assert_eq!(stats["longest_wait"]["job"], 2);
     let node = &stats["levels"][2];
     assert_eq!((&node["level"], &node["wait"]["count"]), (&"node".into(), &1.into()), "{stats}");
+    let page = place.expect(0, &["stats", "--prometheus"]);
+    for sample in ["jobs_queued 0", "jobs_running 1", "jobs_waiting 1", "jobs_unfinished 2"] {
+        assert!(
+            page.lines().any(|line| line == format!("lockmaster_{sample}")),
+            "{sample}: {page}"
+        );
+    }
     place.run(&["cancel", "1"]);
     place.expect(0, &["wait", "2"]);
     let after = self::stats(&place);
@@ -59,6 +66,20 @@ fn prometheus_reads_the_same_from_the_page_and_from_the_command() {
     assert!(page.lines().map(name).eq(said.lines().map(name)), "{page}\n{said}");
     let sample = Regex::new(r#"^lockmaster_[a-z_]+(\{[a-z]+="[^"]+"(,[a-z]+="[^"]+")?\})? \S+$"#);
     let (sample, comment) = (sample.unwrap(), Regex::new("^# (HELP|TYPE) lockmaster_").unwrap());
+    let promised = [
+        "jobs_unfinished",
+        "jobs_running",
+        "longest_wait_seconds",
+        "submissions_refused_total",
+        "lock_wait_seconds_bucket{level=\"node\",le=\"+Inf\"}",
+        "lock_hold_seconds_bucket{level=\"instance\",le=\"+Inf\"}",
+        "log_sync_seconds_count",
+        "log_batch_transactions_sum",
+    ];
+    for promised in promised {
+        let name = format!("lockmaster_{promised}");
+        assert!(page.lines().any(|line| self::name(line) == name), "{name}: {page}");
+    }
     for line in page.lines() {
         assert!(sample.is_match(line) || comment.is_match(line), "{line}");
     }
