@@ -113,7 +113,7 @@ fn left_alone(
     volume: &Volume<'_>,
     out: &mut dyn Write,
 ) -> Result<(), Box<dyn Error>> {
-    let expiry = expiry::reserve_for(master, volume, ("web9", 1), Duration::from_millis(20))?;
+    let expiry = expiry::reserve_for(master, volume, ("web9", 1), Duration::from_secs(1))?;
     let before = volume.status();
     master.wait(expiry)?;
     writeln!(out, "a reservation nobody uses: {before}, then {}", volume.status())?;

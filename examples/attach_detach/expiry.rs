@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lockmaster::vocabulary::{OpTerms, Retries};
 use lockmaster::{
-    Context, DeclaredLocks, Error, JobId, LogicalUnit, Master, NewJob, OpError, TypedOp,
+    Context, DeclaredLocks, Error, JobId, LogicalUnit, Master, NewJob, OpError, Status, TypedOp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -66,7 +66,8 @@ impl Expire {
 }
 
 /// Reserves a volume for that time at most. The job that ends it comes first: it finds nothing to
-/// do where there is no reservation.
+/// do where there is no reservation. Where its time came while the volume was being reserved, it
+/// may have looked before: the reservation is taken back then, and refused.
 pub(crate) fn reserve_for(
     master: &Master,
     volume: &Volume<'_>,
@@ -78,5 +79,17 @@ pub(crate) fn reserve_for(
     let submitted = expire.after(time).and_then(|job| master.submit_one(job));
     let job = submitted.map_err(|error| Failed::new("InvalidVolume", error.to_string()))?;
     volume.reserve(&expire.owner, since)?;
-    Ok(job)
+    if has_time_left(master, job) {
+        return Ok(job);
+    }
+    if volume.read()["reservation"] == expire.reservation() {
+        volume.unreserve()?;
+    }
+    Err(Failed::new("InvalidVolume", "reserving took longer than the reservation was to last"))
+}
+
+/// Whether a job that ends a reservation is still to look at it.
+fn has_time_left(master: &Master, job: JobId) -> bool {
+    let Some(view) = master.job(job).map(|read| read.value) else { return false };
+    view.status == Status::Queued || view.job.ops.iter().all(|op| op.tries.count == 0)
 }

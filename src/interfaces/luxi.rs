@@ -9,6 +9,7 @@ mod changes;
 mod client;
 mod cluster;
 mod connection;
+mod daemon_locks;
 mod errand;
 mod explain;
 mod fields;
@@ -34,6 +35,7 @@ mod submit;
 mod watch;
 
 pub use client::{Change, Changes, Client};
+pub use daemon_locks::{DaemonLockOptions, DaemonLocks, Held};
 pub use explain::explanation_to_json;
 pub use fields::Field;
 pub use frame::{Decoder, END, FrameTooLong};

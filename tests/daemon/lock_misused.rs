@@ -147,11 +147,10 @@ fn files(place: &Place) -> String {
 fn an_interrupted_command_ends_its_lock_with_its_own_code() {
     let place = Place::new();
     // Not from a terminal: it is passed on.
-    let script = "trap 'exit 7' INT; echo in $$; read line";
+    let script = "trap 'kill $!; exit 7' INT; sleep 60 & echo in $$; wait $!";
     let mut held = Held::of(&place, &["a", "--", "sh", "-c", script]);
     held.wait_until_inside();
     held.signal(Signal::INT);
-    held.let_go();
     assert_eq!(held.child.wait().unwrap().code(), Some(7));
     assert_eq!(run(&place, &["-t", "0", "a", "--", "true"]).0, 0);
 }
@@ -196,6 +195,17 @@ fn where_there_can_be_no_lock_file_the_command_does_not_run_and_it_is_said_why()
             "{said}"
         );
     }
+}
+
+/// A file stands where a directory would have to be made; root may write anywhere.
+#[test]
+fn a_lock_file_that_cannot_be_made_is_named_with_what_to_do() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("locks")).unwrap();
+    std::fs::write(place.path("locks/lock"), "").unwrap();
+    let (code, out, err) = run(&place, &["a", "--", "echo", "no"]);
+    assert_eq!((code, &*out), (125, ""), "{err}");
+    assert!(err.contains("locks/lock/%") && err.contains("hint: the lock directory"), "{err}");
 }
 
 /// What others that lock with `fcntl` find: whether the file is free for them.

@@ -161,6 +161,10 @@ impl From<LockError> for vocabulary::Error {
             LockError::NotGlobal { .. } => {
                 "ask a daemon, or choose in so many words that this machine is enough"
             }
+            LockError::FenceFailed { .. } => {
+                "the lock directory has to be on a local file system with room, and all who use it \
+                 have to be able to write there; lockmaster locks --sweep clears it"
+            }
             _ => return Self::new(kind, error.to_string()).caused_by(error),
         };
         Self::new(kind, error.to_string()).hint(hint).caused_by(error)
