@@ -198,6 +198,7 @@ const SILENT: &[(&str, &str)] = &[
     ("trying one's own lock", "t1: +a ?a -a -a"),
     ("hand over hand by name", "t1: +o.n/a +o.n/b -o.n/a +o.n/c -o.n/b +o.n/d -o.n/c -o.n/d"),
     ("hand over hand by number", "t1: +n.page/9 +n.page/10 -n.page/9 +n.page/11"),
+    ("names of the same length", "job1: +o.node/ab +o.node/ba"),
     ("an ordered set", "job1: +o.node/a ~o.node/b +o.node/c\njob2: ~o.node/b +o.node/z"),
     ("reentrance", "job1: +r.pool/p +r.pool/p ~r.pool/p -r.pool/p -r.pool/p -r.pool/p"),
     ("shared again", "job1: ~r.pool/p ~r.pool/p -r.pool/p -r.pool/p"),
@@ -254,6 +255,9 @@ fn a_report_names_both_orders_where_they_were_first_seen_and_by_whom() {
     ] {
         assert!(text.contains(expected), "{expected}: {text}");
     }
+    assert!(!text.contains("seen "), "{text}");
+    let lines = found[0].orders().iter().map(|order| (order.held, order.wanted));
+    assert_eq!(lines.collect::<Vec<_>>(), [("table", "queue"), ("queue", "table")]);
     let (script, _) = script.run("rpc: -queue +queue -queue +queue");
     assert_eq!(script.checker.reports()[0].count(), 3);
     assert!(script.checker.reports()[0].to_string().contains("seen 3 times"));
@@ -271,6 +275,35 @@ fn the_graph_is_exported_with_findings_and_their_count() {
     assert_eq!(json["orders"].as_array().map(Vec::len), Some(1));
     assert_eq!(json["reports"][0]["cycle"], serde_json::json!(["b", "a", "b"]));
     assert_eq!(json["reports"][0]["count"], 2);
+}
+
+#[test]
+fn what_is_not_about_two_locks_is_told_without_a_second_one_and_is_no_edge_of_the_graph() {
+    let (script, found) = Script::default().run("t1: +queue !fsync");
+    let text = found[0].to_string();
+    assert!(text.contains("held  \"queue\"") && !text.contains("asked"), "{text}");
+    let dot = script.checker.dot();
+    assert!(dot.contains("label=\"queue\"") && !dot.contains("->"), "{dot}");
+}
+
+#[test]
+fn exceptions_are_exported_with_their_reason() {
+    let (script, _) = Script::default().run("t1: +a +b");
+    script.checker.allow(script.classes["b"], script.classes["a"], "the gate");
+    let allowed = &script.checker.json()["allowed"];
+    let expected = serde_json::json!([{ "held": "b", "wanted": "a", "why": "the gate" }]);
+    assert_eq!(allowed, &expected, "{}", script.checker.json());
+}
+
+#[test]
+fn a_class_is_known_by_its_name_and_a_reaction_by_its_word() {
+    use lockmaster::runtime::lock_order::Reaction;
+    let class = LockClass::new("queue lock");
+    assert_eq!(class.name(), "queue lock");
+    assert!(format!("{class:?}").contains("queue lock"));
+    assert!(format!("{:?}", Checker::new()).contains("Checker"));
+    let known = ["off", "warn", "panic", "loud"].map(Reaction::from_name);
+    assert_eq!(known, [Some(Reaction::Off), Some(Reaction::Warn), Some(Reaction::Panic), None]);
 }
 
 #[test]

@@ -212,6 +212,23 @@ fn a_level_released_before_its_guard_no_longer_counts() {
 }
 
 #[test]
+fn of_locks_released_in_any_order_those_count_that_are_still_held() {
+    static FIRST: LockClass = LockClass::new("any order first");
+    static SECOND: LockClass = LockClass::new("any order second");
+    static THIRD: LockClass = LockClass::new("any order third");
+    let (first, second) = (Mutex::new(&FIRST, ()), Mutex::new(&SECOND, ()));
+    let third = Mutex::new(&THIRD, ());
+    let (early, late) = (first.lock(), second.lock());
+    drop(early);
+    drop(third.lock());
+    drop(late);
+    let held = third.lock();
+    let said = panic_of(|| drop(second.lock()));
+    assert!(said.contains("any order third -> any order second -> any order third"), "{said}");
+    drop(held);
+}
+
+#[test]
 fn a_foreign_lock_is_watched_through_what_it_carries() {
     static OURS: LockClass = LockClass::new("ours");
     static THEIRS: LockClass = LockClass::new("theirs");
@@ -272,6 +289,13 @@ fn the_environment_says_what_a_finding_does() {
         drop((a.lock(), b.lock()));
         drop((b.lock(), a.lock()));
         println!("{} findings", lock_order::reports().len());
+        println!("{} exported", lock_order::json()["reports"].as_array().map_or(0, Vec::len));
+        static C: LockClass = LockClass::new("environment c");
+        let c = Mutex::new(&C, ());
+        lock_order::set_reaction(Reaction::Off);
+        drop((a.lock(), c.lock()));
+        drop((c.lock(), a.lock()));
+        println!("{} later", lock_order::reports().len());
         return;
     }
     let output_with = |setting: &str| {
@@ -288,6 +312,7 @@ fn the_environment_says_what_a_finding_does() {
     assert!(!ok && text.contains("environment b -> environment a -> environment b"), "{text}");
     let (ok, text) = output_with("warn");
     assert!(ok && text.contains("1 findings"), "{text}");
+    assert!(text.contains("1 exported") && text.contains("1 later"), "{text}");
     let (ok, text) = output_with("off");
     assert!(ok && text.contains("0 findings"), "{text}");
     let (_, text) = output_with("loud");

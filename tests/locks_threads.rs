@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use lockmaster::engine::locks::{LockError, OwnerId, RequestKind, RequestOptions, WaitPolicy};
-use lockmaster::runtime::{Asked, LockManager, LockOptions, LockOwner, Locks};
+use lockmaster::runtime::{Asked, Clock, LockManager, LockOptions, LockOwner, Locks};
 use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Priority, Timestamp};
 
 /// `"instance/web node/n1:s node/*:s"`: exclusive unless marked shared, `*` for all.
@@ -324,6 +324,68 @@ fn payloads_come_back_as_values_when_granted_withdrawn_or_dead() {
     assert_eq!(manager.pump(9), []);
     assert_eq!(manager.release_all(OwnerId(1)), None);
     assert_eq!(manager.pump(9), [(OwnerId(4), "four")]);
+}
+
+#[test]
+fn a_release_that_concerns_very_many_is_worked_off_to_the_end_and_no_further() {
+    let manager = LockManager::new(Hierarchy::default(), WaitPolicy::default());
+    let ask = |owner, what| {
+        manager.request(OwnerId(owner), &set(what), RequestOptions::default(), owner).unwrap()
+    };
+    // More than it tries before it lets others in once.
+    for want in [1100, 1150] {
+        assert_eq!(ask(0, "node/n"), Asked::Granted(0));
+        for owner in 1..=1200 {
+            assert_eq!(ask(owner, "node/n:s"), Asked::Waiting);
+        }
+        manager.release_all(OwnerId(0));
+        assert_eq!(manager.pump(want).len(), want);
+        assert_eq!(manager.waiting().0, 1200 - want);
+        assert_eq!(manager.pump(usize::MAX).len(), 1200 - want);
+        (1..=1200).for_each(|owner| _ = manager.release_all(OwnerId(owner)));
+    }
+}
+
+#[test]
+fn a_guard_that_released_a_level_keeps_the_other_until_it_is_dropped() {
+    let locks = locks();
+    let owner = locks.owner();
+    let mut guard = owner.lock(&set("instance/i node/n"), LockOptions::default()).unwrap();
+    guard.release(&set("node/n")).unwrap();
+    assert!(is_free(&locks, "node/n") && !is_free(&locks, "instance/i"));
+    drop(guard);
+    assert!(is_free(&locks, "instance/i"));
+}
+
+#[test]
+fn a_manager_goes_by_the_clock_it_was_given() {
+    let time = std::sync::Arc::new(AtomicI64::new(5));
+    let theirs = std::sync::Arc::clone(&time);
+    let clock = Clock::of(move || Timestamp::from_micros(theirs.load(Ordering::SeqCst)));
+    let manager = LockManager::with_clock(Hierarchy::default(), WaitPolicy::default(), clock);
+    assert_eq!(manager.waiting(), (0, None));
+    for (owner, deadline) in [(1, None), (2, Some(Timestamp::from_micros(9)))] {
+        let options = RequestOptions { deadline, ..RequestOptions::default() };
+        _ = manager.request(OwnerId(owner), &set("node/n"), options, owner).unwrap();
+    }
+    assert_eq!(manager.waiting(), (1, Some((OwnerId(2), Timestamp::from_micros(5)))));
+    time.store(8, Ordering::SeqCst);
+    assert_eq!(manager.expire(), []);
+    time.store(9, Ordering::SeqCst);
+    assert_eq!(manager.expire(), [(OwnerId(2), 2)]);
+}
+
+#[test]
+fn time_can_be_told_instead_of_waited_for() {
+    let locks = locks();
+    assert_eq!(locks.hierarchy().levels().count(), Hierarchy::default().levels().count());
+    let owner = locks.owner();
+    let _held = owner.lock(&set("node/n"), LockOptions::default()).unwrap();
+    let (say, said) = mpsc::channel();
+    let hour = Duration::from_secs(3600);
+    waiter(&locks, "node/n", LockOptions::within(hour), say);
+    locks.expire_at(Timestamp::from_micros(i64::MAX));
+    assert!(matches!(said.recv().unwrap(), Err(LockError::TimedOut { .. })));
 }
 
 #[test]

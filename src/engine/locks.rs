@@ -13,6 +13,7 @@ mod error;
 #[cfg(test)]
 mod explore;
 mod heap;
+mod holders;
 mod holding;
 mod key;
 mod line;
@@ -26,6 +27,7 @@ mod release;
 mod report;
 mod request;
 mod reserve;
+mod slot;
 mod slots;
 mod table;
 mod waiters;

@@ -2,6 +2,12 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
 
+mod asking;
+mod capacity;
+mod explained;
+mod giving_back;
 mod laws;
 mod model;
-mod stories;
+mod reserving;
+mod stage;
+mod waiting;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::entry::{Entry, LockId};
+use super::holding::Holding;
 use super::key::Key;
 use super::mode::Mode;
 use super::table::LockTable;
@@ -38,7 +39,7 @@ impl LockTable {
     /// Nobody holds a lock in conflict with another, and the counts say who holds what.
     fn check_holders(&self) {
         let mut held = HashMap::<_, Vec<_>>::new();
-        for (owner, holding) in &self.holders {
+        for (owner, holding) in self.holders.iter() {
             assert!(!holding.entries.is_empty(), "{owner} holds something or is not listed");
             let ranks = holding.entries.iter().map(|entry| self.slots.rank(entry.lock()));
             assert!(ranks.is_sorted(), "{owner} locked the levels in order");
@@ -83,14 +84,14 @@ impl LockTable {
         let (at, key) = (waiter.at, waiter.key);
         assert!(waiter.wanted.contains(&at) || at == self.gate_of(&waiter.wanted));
         assert_eq!(self.waiters.of(waiter.owner), Some(id), "{} waits once", waiter.owner);
-        let depth = self.holders.get(&waiter.owner).map_or(0, |holding| holding.depth());
+        let depth = self.holders.get(waiter.owner).map_or(0, Holding::depth);
         // Deeper where it asks on behalf of another owner.
         assert!(key.depth() >= depth, "the key of {} says how deep it is", waiter.owner);
         let blocked = self.slots.get(at.lock()).blocks(at) || self.is_reserved(at, key);
         assert!(blocked || self.watch.is_open(at), "{} does not wait in vain", waiter.owner);
         let first = self.watch.first(at, &self.waiters).map(|first| self.waiters.get(first).key);
         assert!(first.is_some_and(|first| first <= key), "{} is on a list", waiter.owner);
-        assert!(self.slots.get(at.lock()).watched, "whom somebody waits on is marked");
+        assert!(self.slots.get(at.lock()).is_watched(), "whom somebody waits on is marked");
     }
 
     /// Every edge of the wait-for graph leads to an owner that is deeper, or as deep and before
@@ -111,22 +112,22 @@ impl LockTable {
 
     /// A lock is in existence as long as somebody holds or wants it.
     fn check_references(&self) {
-        let mut refs = HashMap::<_, u32>::new();
+        let mut wanted = HashMap::<_, u32>::new();
         for entry in self.waiters.by_age().flat_map(|(_, waiter)| waiter.wanted.iter()) {
-            *refs.entry(entry.lock()).or_default() += 1;
+            *wanted.entry(entry.lock()).or_default() += 1;
         }
         for lock in self.slots.iter() {
-            let slot = self.slots.get(lock);
-            let wanted = refs.get(&lock).copied().unwrap_or(0);
+            let (slot, refs) = (self.slots.get(lock), self.slots.refs(lock));
+            let wanted = wanted.get(&lock).copied().unwrap_or(0);
             let exact = self.prepared == 0;
-            assert!(slot.refs >= wanted && (!exact || slot.refs == wanted), "{lock} is wanted");
+            assert!(refs >= wanted && (!exact || refs == wanted), "{lock} is wanted");
             let fixed = self.slots.is_set(lock);
             assert!(
                 fixed || !slot.is_unused() || self.slots.is_idle(lock),
                 "{} is used",
                 self.title(lock)
             );
-            assert_eq!(slot.watched, self.watch.is_watched(lock), "{}", self.title(lock));
+            assert_eq!(slot.is_watched(), self.watch.is_watched(lock), "{}", self.title(lock));
         }
     }
 

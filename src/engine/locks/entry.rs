@@ -13,21 +13,6 @@ impl Entry {
     /// The highest number of a lock; three bits are the mode's.
     pub(super) const MAX_LOCK: LockId = (1 << 29) - 1;
 
-    /// Beside the modes in which a lock is held: as many share it as may.
-    pub(super) const FULL: u8 = 1 << Mode::ALL.len();
-
-    /// By mode: the modes that conflict with it. Eight, so that three bits need no check.
-    const CONFLICTS: [u8; 8] = {
-        let mut table = [0; 8];
-        let mut mode = 0;
-        while mode < Mode::ALL.len() {
-            table[mode] = Mode::ALL[mode].conflicts();
-            mode += 1;
-        }
-        table[Mode::Shared as usize] |= Self::FULL;
-        table
-    };
-
     /// That lock in that mode.
     pub(super) const fn new(lock: LockId, mode: Mode) -> Self {
         Self(lock << 3 | mode as u32)
@@ -49,12 +34,6 @@ impl Entry {
     #[inline]
     pub(super) const fn bit(self) -> u8 {
         1 << (self.0 & 7)
-    }
-
-    /// What rules this one out among the modes held by others and [`FULL`](Self::FULL).
-    #[inline]
-    pub(super) const fn conflicts(self) -> u8 {
-        Self::CONFLICTS[(self.0 & 7) as usize]
     }
 
     /// The mode's place in a table by mode.

@@ -181,7 +181,7 @@ impl Universe {
         waiters.sort_by_key(|(_, waiter)| waiter.key);
         for (owner, progress) in state.progress.iter().enumerate() {
             (progress, table.is_waiting(OwnerId(owner as u64))).hash(&mut hasher);
-            let holding = table.holders.get(&OwnerId(owner as u64));
+            let holding = table.holders.get(OwnerId(owner as u64));
             for entry in holding.into_iter().flat_map(|holding| &holding.entries) {
                 (lock(entry.lock()), entry.mode()).hash(&mut hasher);
             }

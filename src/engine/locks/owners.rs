@@ -1,4 +1,5 @@
-//! Finds the request of an owner: an open-addressing table of nothing but numbers.
+//! Finds the request of an owner, or what it holds: an open-addressing table of nothing but
+//! numbers.
 //!
 //! A request knows its owner, so the table need not repeat it: 8 to 16 bytes for each instead of
 //! 34 or more. At most half full; linear probing, deletion by shifting back (Knuth, volume 3,
@@ -59,17 +60,22 @@ impl Owners {
         self.len += 1;
     }
 
-    /// Removes the request of an owner.
-    pub(super) fn remove(&mut self, owner: OwnerId, owner_of: impl Fn(WaiterId) -> OwnerId) {
+    /// Removes the request of an owner, and says which it was.
+    pub(super) fn remove(
+        &mut self,
+        owner: OwnerId,
+        owner_of: impl Fn(WaiterId) -> OwnerId,
+    ) -> Option<WaiterId> {
         if self.len == 0 {
-            return;
+            return None;
         }
         let mut gap = self.home(owner);
         while self.places[gap] != NOBODY && owner_of(self.places[gap]) != owner {
             gap = self.after(gap);
         }
-        if self.places[gap] == NOBODY {
-            return;
+        let removed = self.places[gap];
+        if removed == NOBODY {
+            return None;
         }
         let mut next = self.after(gap);
         while self.places[next] != NOBODY {
@@ -87,6 +93,7 @@ impl Owners {
         if self.len * 16 < self.places.len() && self.places.len() > Self::LEAST {
             self.resize(self.places.len() / 4, owner_of);
         }
+        Some(removed)
     }
 
     fn resize(&mut self, places: usize, owner_of: impl Fn(WaiterId) -> OwnerId) {

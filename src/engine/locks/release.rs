@@ -15,11 +15,13 @@ impl LockTable {
     /// Whether there was anything. O(k) for k locks.
     pub fn release_all(&mut self, owner: OwnerId) -> bool {
         let waited = self.withdraw(owner);
-        let Some(holding) = self.holders.remove(&owner) else { return waited };
-        for entry in &holding.entries {
-            self.give_back(*entry);
+        let Some(place) = self.holders.find(owner) else { return waited };
+        if self.slots.unhold_all(&self.holders.at(place).entries) {
+            for i in 0..self.holders.at(place).entries.len() {
+                self.care_for(self.holders.at(place).entries[i].lock());
+            }
         }
-        self.spare.put(holding);
+        self.holders.remove(owner);
         self.check_small();
         true
     }
@@ -43,7 +45,7 @@ impl LockTable {
 
     /// Takes back that an owner locked a level again. Whether it had.
     fn unlock_again(&mut self, owner: OwnerId, level: LevelId) -> bool {
-        let grip = self.holders.get_mut(&owner).and_then(|holding| holding.grip_mut(level));
+        let grip = self.holders.get_mut(owner).and_then(|holding| holding.grip_mut(level));
         match grip {
             Some(grip) if grip.again > 0 => {
                 grip.again -= 1;
@@ -149,7 +151,7 @@ impl LockTable {
         self.refuse_unknown_levels(request)?;
         let mut changes = Vec::new();
         for (level, locks) in request.levels() {
-            let grip = self.holders.get(&owner).and_then(|holding| holding.grip(level));
+            let grip = self.holders.get(owner).and_then(|holding| holding.grip(level));
             let again = grip.map_or(0, |grip| grip.again);
             let held = LevelHeld { table: self, entries: self.held_at(owner, level), again };
             if held.entries.is_empty() {
@@ -168,7 +170,7 @@ impl LockTable {
     }
 
     fn held_at(&self, owner: OwnerId, level: LevelId) -> &[Entry] {
-        let entries = self.holders.get(&owner).map_or(&[][..], |holding| &holding.entries);
+        let entries = self.holders.get(owner).map_or(&[][..], |holding| &holding.entries);
         let rank = |entry: &Entry| self.slots.rank(entry.lock());
         let from = entries.partition_point(|entry| rank(entry) < level.rank());
         let to = entries.partition_point(|entry| rank(entry) <= level.rank());
@@ -177,7 +179,7 @@ impl LockTable {
 
     /// Replaces what an owner holds at a level; locks in both lists are not touched.
     fn replace(&mut self, owner: OwnerId, level: LevelId, old: &[Entry], new: Vec<Entry>) {
-        let Some(holding) = self.holders.get_mut(&owner) else { return };
+        let Some(holding) = self.holders.get_mut(owner) else { return };
         let (gone, come) = (without(old, &new), without(&new, old));
         let from = holding.entries.iter().position(|entry| Some(entry) == old.first());
         let from = from.unwrap_or(holding.entries.len());
@@ -186,7 +188,7 @@ impl LockTable {
         }
         holding.entries.splice(from..from + old.len(), new);
         if holding.entries.is_empty() {
-            self.holders.remove(&owner);
+            self.holders.remove(owner);
         }
         for entry in come {
             self.slots.hold(entry);
@@ -199,11 +201,17 @@ impl LockTable {
     /// One owner less holds that lock in that mode.
     #[inline]
     fn give_back(&mut self, entry: Entry) {
-        let left = self.slots.unhold(entry);
-        if left.watched {
-            self.open(entry.lock());
-        } else if left.is_unused() {
-            self.slots.reclaim(entry.lock());
+        if self.slots.unhold(entry).needs_care() {
+            self.care_for(entry.lock());
+        }
+    }
+
+    /// A lock was given back: those who wait on it are tried, or it may be unused.
+    fn care_for(&mut self, lock: LockId) {
+        if self.slots.get(lock).is_watched() {
+            self.open(lock);
+        } else {
+            self.slots.reclaim(lock);
         }
     }
 }

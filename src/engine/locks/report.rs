@@ -152,10 +152,10 @@ impl LockTable {
     #[must_use]
     pub fn explain(&self, owner: OwnerId, now: Timestamp) -> Option<OwnerReport> {
         let waits = self.waiters.of(owner).map(|id| self.wait_report(id, now));
-        if waits.is_none() && !self.holders.contains_key(&owner) {
+        if waits.is_none() && self.holders.get(owner).is_none() {
             return None;
         }
-        let entries = self.holders.get(&owner).into_iter().flat_map(|holding| &holding.entries);
+        let entries = self.holders.get(owner).into_iter().flat_map(|holding| &holding.entries);
         let hold = |e: &Entry| (self.title(e.lock()), e.mode(), self.held_since(owner, e.lock()));
         let shown = |e: &&Entry| !self.slots.is_set(e.lock()) || e.mode().whole_level().is_some();
         Some(OwnerReport { owner, holds: entries.filter(shown).map(hold).collect(), waits })
@@ -232,10 +232,10 @@ impl LockTable {
             let place = (self.slots.rank(lock), self.slots.name(lock).cloned());
             reports.insert(lock, (place, Vec::new(), Vec::new()));
         }
-        for (owner, holding) in &self.holders {
+        for (owner, holding) in self.holders.iter() {
             for entry in &holding.entries {
-                let since = self.held_since(*owner, entry.lock());
-                let holder = Holder { owner: *owner, mode: entry.mode(), since };
+                let since = self.held_since(owner, entry.lock());
+                let holder = Holder { owner, mode: entry.mode(), since };
                 reports.entry(entry.lock()).and_modify(|(_, holders, _)| holders.push(holder));
             }
         }
@@ -300,7 +300,7 @@ impl LockTable {
         let mut holders: Vec<_> = self
             .holders
             .iter()
-            .filter_map(move |(owner, holding)| Some((*owner, holding.mode(at.lock())?)))
+            .filter_map(move |(owner, holding)| Some((owner, holding.mode(at.lock())?)))
             .filter(move |(_, mode)| self.excludes(*mode, at))
             .collect();
         holders.sort_unstable();
@@ -329,7 +329,7 @@ impl LockTable {
     }
 
     fn held_since(&self, owner: OwnerId, lock: LockId) -> Timestamp {
-        let holding = self.holders.get(&owner);
+        let holding = self.holders.get(owner);
         let grip = holding.and_then(|holding| holding.grip(self.slots.level(lock)));
         grip.map_or_else(Timestamp::default, |grip| grip.since)
     }

@@ -2,6 +2,7 @@
 
 use super::entry::Entry;
 use super::error::LockError;
+use super::holding::Holding;
 use super::key::Key;
 use super::mode::Mode;
 use super::policy::{RequestKind, RequestOptions};
@@ -65,8 +66,9 @@ impl LockTable {
         key: Key,
         now: Timestamp,
     ) -> Result<Outcome, LockError> {
-        let Some(blocked) = self.first_block(wanted, key) else {
-            self.grant(owner, wanted, now);
+        let Err(blocked) = self.try_hold(owner, wanted, key, now) else {
+            self.let_the_oldest_reserve(now);
+            self.check_small();
             return Ok(Outcome::Granted);
         };
         if options.kind == RequestKind::Try || options.deadline.is_some_and(|end| end <= now) {
@@ -82,15 +84,9 @@ impl LockTable {
         Ok(Outcome::Waiting)
     }
 
-    fn grant(&mut self, owner: OwnerId, wanted: &[Entry], now: Timestamp) {
-        self.hold(owner, wanted, now);
-        self.let_the_oldest_reserve(now);
-        self.check_small();
-    }
-
     /// One more than the rank of the deepest level an owner holds.
     pub(super) fn depth(&self, owner: OwnerId) -> usize {
-        self.holders.get(&owner).map_or(0, |holding| holding.depth())
+        self.holders.get(owner).map_or(0, Holding::depth)
     }
 
     pub(super) fn next_key(
@@ -131,7 +127,7 @@ impl LockTable {
                 return None;
             }
         }
-        let holding = self.holders.get_mut(&owner)?;
+        let holding = self.holders.get_mut(owner)?;
         for (level, _) in request.levels() {
             holding.grip_mut(level)?.again += 1;
         }
@@ -141,6 +137,9 @@ impl LockTable {
     /// What nobody can hold.
     pub(super) fn refuse_impossible(&self, request: &LockRequest) -> Result<(), LockError> {
         self.refuse_unknown_levels(request)?;
+        if !self.slots.has_limits() {
+            return Ok(());
+        }
         let shared = |(_, locks): &(_, &LevelLocks)| locks.all() == Some(LockMode::Shared);
         match request.levels().filter(shared).find_map(|(level, _)| self.refuse_sharing(level)) {
             Some(refused) => Err(refused),
@@ -180,7 +179,7 @@ impl LockTable {
             }
         }
         let first = all.into_iter().chain(wanted()).next().and_then(|(name, _)| name);
-        let deepest = self.holders.get(&owner).and_then(|holding| holding.entries.last());
+        let deepest = self.holders.get(owner).and_then(|holding| holding.entries.last());
         LockError::OutOfOrder {
             requested: lock_title(level_name, first),
             held: deepest.map_or_else(
@@ -197,7 +196,7 @@ impl LockTable {
         level: LevelId,
         name: Option<&LockName>,
     ) -> Option<LockMode> {
-        let holding = self.holders.get(&owner)?;
+        let holding = self.holders.get(owner)?;
         let whole = holding.mode(Slots::set(level)).and_then(Mode::whole_level);
         let own = name
             .and_then(|name| self.slots.find(level, name))
@@ -244,7 +243,7 @@ impl LockTable {
     /// One who holds a lock in conflict, if one is found at once.
     fn a_holder(&self, blocked: Entry) -> Option<OwnerId> {
         let held =
-            self.holders.iter().flat_map(|(owner, h)| h.entries.iter().map(|e| (*owner, *e)));
+            self.holders.iter().flat_map(|(owner, h)| h.entries.iter().map(move |e| (owner, *e)));
         let mut some = held.take(Self::LOOKED_AT);
         let excludes = |e: Entry| e.lock() == blocked.lock() && self.excludes(e.mode(), blocked);
         some.find(|(_, entry)| excludes(*entry)).map(|(owner, _)| owner)
@@ -271,7 +270,9 @@ impl LockTable {
             return Err(LockError::TooFew { found, needed: min_count });
         }
         if !free.is_empty() {
-            self.grant(owner, &free, now);
+            self.hold(owner, &free, now);
+            self.let_the_oldest_reserve(now);
+            self.check_small();
         }
         Ok(Outcome::Granted)
     }

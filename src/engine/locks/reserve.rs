@@ -84,7 +84,7 @@ impl LockTable {
         let key = self.waiters.get(id).key;
         for what in self.reserved_by(id) {
             self.watch.reserve(what, key, id);
-            self.slots.get_mut(what.lock()).watched = true;
+            self.slots.set_watched(what.lock(), true);
         }
     }
 
@@ -92,7 +92,7 @@ impl LockTable {
     pub(super) fn lift(&mut self, id: WaiterId) {
         for what in self.reserved_by(id) {
             self.watch.unreserve(what, id);
-            self.slots.get_mut(what.lock()).watched = self.watch.is_watched(what.lock());
+            self.slots.set_watched(what.lock(), self.watch.is_watched(what.lock()));
             self.open(what.lock());
         }
     }

@@ -8,46 +8,18 @@ use std::collections::{HashMap, VecDeque};
 use super::entry::{Entry, LockId};
 use super::mode::Mode;
 use super::number::ByName;
+use super::slot::Slot;
 use crate::vocabulary::{Hierarchy, LevelId, LockName};
-
-/// The state of one lock that every request touches; everything else is elsewhere, so that many
-/// of them fit into a cache.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Slot {
-    /// How many owners hold it shared. Set locks are counted elsewhere.
-    sharers: u32,
-    /// How many waiting or prepared requests keep it in existence.
-    pub(super) refs: u32,
-    /// The modes in which it is held, and whether it is [full](Entry::FULL).
-    held: u8,
-    /// How many may share it; 0 where there is no limit.
-    capacity: u8,
-    /// Whether somebody waits on it or has it reserved.
-    pub(super) watched: bool,
-    /// Whether it is on the list of those that may be unused.
-    idle: bool,
-}
-
-impl Slot {
-    /// Whether those who hold it rule that mode out.
-    #[inline]
-    pub(super) const fn blocks(&self, wanted: Entry) -> bool {
-        self.held & wanted.conflicts() != 0
-    }
-
-    #[inline]
-    pub(super) const fn is_unused(&self) -> bool {
-        self.held == 0 && self.refs == 0
-    }
-}
 
 /// All locks in existence. The first numbers are the set locks of the levels and, after them,
 /// the gates (see [`gate`](Self::gate)); these exist always.
 #[derive(Clone, Debug)]
 pub(super) struct Slots {
     slots: Vec<Slot>,
-    /// How many owners hold each set lock, by mode.
-    sets: Vec<[u32; 5]>,
+    /// How many waiting or prepared requests keep each lock in existence.
+    refs: Vec<u32>,
+    /// How many owners hold each set lock as an intention, by mode.
+    intentions: Vec<[u32; 2]>,
     names: Vec<Option<(LevelId, LockName)>>,
     numbers: Vec<HashMap<LockName, LockId, ByName>>,
     free: Vec<LockId>,
@@ -66,9 +38,12 @@ impl Slots {
     pub(super) fn new(hierarchy: &Hierarchy) -> Self {
         let levels: Vec<_> = hierarchy.levels().collect();
         let fixed = 2 * levels.len();
+        let mut always = Slot::default();
+        always.set_kept(true);
         Self {
-            slots: vec![Slot::default(); fixed],
-            sets: vec![[0; 5]; levels.len()],
+            slots: vec![always; fixed],
+            refs: vec![0; fixed],
+            intentions: vec![[0; 2]; levels.len()],
             names: vec![None; fixed],
             numbers: levels.iter().map(|_| HashMap::default()).collect(),
             free: Vec::new(),
@@ -91,6 +66,8 @@ impl Slots {
         let fixed = self.fixed();
         self.slots.truncate(fixed);
         self.slots.shrink_to_fit();
+        self.refs.truncate(fixed);
+        self.refs.shrink_to_fit();
         self.names.truncate(fixed);
         self.names.shrink_to_fit();
         self.numbers.iter_mut().for_each(HashMap::shrink_to_fit);
@@ -148,7 +125,7 @@ impl Slots {
         }
         let lock = self.vacant()?;
         self.names[lock as usize] = Some((level, name.clone()));
-        self.slots[lock as usize].capacity = self.capacities[level.rank()];
+        self.slots[lock as usize] = Slot::with_capacity(self.capacities[level.rank()]);
         self.numbers[level.rank()].insert(name.clone(), lock);
         Some(lock)
     }
@@ -159,6 +136,7 @@ impl Slots {
         }
         let lock = LockId::try_from(self.slots.len()).ok().filter(|l| *l <= Entry::MAX_LOCK)?;
         self.slots.push(Slot::default());
+        self.refs.push(0);
         self.names.push(None);
         Some(lock)
     }
@@ -166,10 +144,10 @@ impl Slots {
     /// A lock may have become unused. Ends the existence of those that are so for long.
     pub(super) fn reclaim(&mut self, lock: LockId) {
         let slot = &mut self.slots[lock as usize];
-        if slot.idle || !slot.is_unused() || self.names[lock as usize].is_none() {
+        if slot.is_idle() || !slot.is_unused() || self.names[lock as usize].is_none() {
             return;
         }
-        slot.idle = true;
+        slot.set_idle(true);
         self.idle.push_back(lock);
         let crowded = self.free.len() > Self::KEPT;
         let most = if crowded { 0 } else { Self::KEPT };
@@ -184,7 +162,7 @@ impl Slots {
     fn end_first_idle(&mut self) {
         let Some(lock) = self.idle.pop_front() else { return };
         let slot = &mut self.slots[lock as usize];
-        slot.idle = false;
+        slot.set_idle(false);
         if !slot.is_unused() {
             return;
         }
@@ -196,73 +174,113 @@ impl Slots {
 
     /// Whether a lock is used by nobody and about to end.
     pub(super) fn is_idle(&self, lock: LockId) -> bool {
-        self.slots[lock as usize].idle
+        self.slots[lock as usize].is_idle()
     }
 
-    /// One owner more holds a lock. The level, where the lock stands for one.
+    /// Lets an owner hold all of these locks, or none of them: what blocks the first that it
+    /// cannot have. Of those that are set locks, the ranks, as bits.
     #[inline]
-    pub(super) fn hold(&mut self, entry: Entry) -> Option<LevelId> {
-        let lock = entry.lock() as usize;
-        let slot = &mut self.slots[lock];
-        slot.held |= entry.bit();
-        if let Some(set) = self.sets.get_mut(lock) {
-            set[entry.index()] += 1;
-            return Some(self.levels[lock]);
-        }
-        if entry.bit() == Mode::Shared.bit() {
-            slot.sharers += 1;
-            if slot.sharers == u32::from(slot.capacity) {
-                slot.held |= Entry::FULL;
+    pub(super) fn hold_all(&mut self, wanted: &[Entry]) -> Result<u64, Entry> {
+        let mut ranks = 0;
+        for (place, entry) in wanted.iter().enumerate() {
+            if self.slots[entry.lock() as usize].blocks(*entry) {
+                self.unhold_all(&wanted[..place]);
+                return Err(*entry);
             }
+            ranks |= self.hold(*entry);
         }
-        None
+        Ok(ranks)
+    }
+
+    /// One owner more holds a lock. Its rank, as a bit, if it is a set lock.
+    #[inline]
+    pub(super) fn hold(&mut self, entry: Entry) -> u64 {
+        let lock = entry.lock() as usize;
+        self.slots[lock].hold(entry);
+        let Some(intentions) = self.intentions.get_mut(lock) else { return 0 };
+        if let Some(count) = intentions.get_mut(entry.index()) {
+            *count += 1;
+        }
+        1 << lock
+    }
+
+    /// An owner holds these locks no more. Whether one of them needs care now.
+    #[inline]
+    pub(super) fn unhold_all(&mut self, entries: &[Entry]) -> bool {
+        let mut care = false;
+        for entry in entries {
+            care |= self.unhold(*entry).needs_care();
+        }
+        care
     }
 
     /// One owner less holds a lock. What is left of it.
     #[inline]
     pub(super) fn unhold(&mut self, entry: Entry) -> Slot {
         let lock = entry.lock() as usize;
+        let intentions = self.intentions.get_mut(lock);
+        let count = intentions.and_then(|by_mode| by_mode.get_mut(entry.index()));
+        let others = count.is_some_and(|count| {
+            *count -= 1;
+            *count > 0
+        });
         let slot = &mut self.slots[lock];
-        let left = if let Some(set) = self.sets.get_mut(lock) {
-            set[entry.index()] -= 1;
-            set[entry.index()]
-        } else if entry.bit() == Mode::Shared.bit() {
-            slot.sharers -= 1;
-            slot.held &= !Entry::FULL;
-            slot.sharers
-        } else {
-            0
-        };
-        if left == 0 {
-            slot.held &= !entry.bit();
-        }
+        slot.unhold(entry, others);
         *slot
+    }
+
+    /// Whether there is a level of which only so many may share a lock.
+    #[inline]
+    pub(super) fn has_limits(&self) -> bool {
+        self.capacities.iter().any(|capacity| *capacity > 0)
     }
 
     /// How many more may share a lock, where it is wanted shared and that has a limit.
     pub(super) fn places(&self, wanted: Entry) -> Option<u32> {
         let slot = self.get(wanted.lock());
-        let limited = slot.capacity > 0 && wanted.mode() == Mode::Shared;
-        limited.then(|| u32::from(slot.capacity) - slot.sharers)
+        let limited = slot.capacity() > 0 && wanted.mode() == Mode::Shared;
+        limited.then(|| slot.capacity() - slot.sharers())
     }
 
     /// How many owners hold a lock in that mode.
     pub(super) fn count(&self, entry: Entry) -> u32 {
-        let lock = entry.lock() as usize;
-        match (self.sets.get(lock), entry.mode()) {
-            (Some(set), _) => set[entry.index()],
-            (None, Mode::Shared) => self.slots[lock].sharers,
-            (None, _) => u32::from(self.slots[lock].held & entry.bit() != 0),
+        let slot = self.get(entry.lock());
+        let intentions = self.intentions.get(entry.lock() as usize);
+        match intentions.and_then(|by_mode| by_mode.get(entry.index())) {
+            Some(count) => *count,
+            None if entry.mode() == Mode::Shared => slot.sharers(),
+            None => slot.is_held(entry).into(),
         }
     }
 
+    /// The state of a lock.
     #[inline]
-    pub(super) fn get(&self, lock: LockId) -> &Slot {
-        &self.slots[lock as usize]
+    pub(super) fn get(&self, lock: LockId) -> Slot {
+        self.slots[lock as usize]
     }
 
-    pub(super) fn get_mut(&mut self, lock: LockId) -> &mut Slot {
-        &mut self.slots[lock as usize]
+    /// Whether somebody waits on a lock or has it reserved, from now on.
+    pub(super) fn set_watched(&mut self, lock: LockId, watched: bool) {
+        self.slots[lock as usize].set_watched(watched);
+    }
+
+    /// How many waiting or prepared requests keep a lock in existence.
+    pub(super) fn refs(&self, lock: LockId) -> u32 {
+        self.refs[lock as usize]
+    }
+
+    /// Keeps a lock in existence though nobody holds it.
+    pub(super) fn refer_to(&mut self, lock: LockId) {
+        self.refs[lock as usize] += 1;
+        self.slots[lock as usize].set_kept(true);
+    }
+
+    /// Drops such a reference.
+    pub(super) fn forget(&mut self, lock: LockId) {
+        self.refs[lock as usize] -= 1;
+        let kept = self.refs[lock as usize] > 0 || (lock as usize) < self.fixed();
+        self.slots[lock as usize].set_kept(kept);
+        self.reclaim(lock);
     }
 
     /// All locks in existence, set locks first, without the gates.
@@ -295,7 +313,7 @@ mod tests {
         fn hold(&mut self, name: usize) -> Entry {
             let name = LockName::new(&name.to_string()).unwrap();
             let entry = Entry::new(self.slots.intern(self.level, &name).unwrap(), Mode::Exclusive);
-            assert_eq!(self.slots.hold(entry), None);
+            assert_eq!(self.slots.hold(entry), 0);
             entry
         }
 

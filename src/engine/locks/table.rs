@@ -1,14 +1,13 @@
 //! The table's state, and what its operations have in common.
 
-use std::collections::HashMap;
 use std::fmt;
 
 use super::entry::{Entry, LockId};
 use super::error::LockError;
-use super::holding::{Grip, Holding, Spare};
+use super::holders::Holders;
+use super::holding::Grip;
 use super::key::Key;
 use super::mode::Mode;
-use super::number::ByNumber;
 use super::policy::{Reckoning, WaitPolicy};
 use super::reserve::Reserver;
 use super::slots::Slots;
@@ -46,7 +45,7 @@ pub struct LockTable {
     pub(super) policy: WaitPolicy,
     pub(super) reckoning: Reckoning,
     pub(super) slots: Slots,
-    pub(super) holders: HashMap<OwnerId, Box<Holding>, ByNumber>,
+    pub(super) holders: Holders,
     pub(super) waiters: Waiters,
     pub(super) watch: Watch,
     /// Those whose stage is not `Waiting`; at most `policy.window`.
@@ -58,7 +57,6 @@ pub struct LockTable {
     pub(super) next_seq: u64,
     /// How many prepared requests refer to locks.
     pub(super) prepared: usize,
-    pub(super) spare: Spare,
     pub(super) scratch: Vec<Entry>,
 }
 
@@ -71,7 +69,7 @@ impl LockTable {
             hierarchy,
             reckoning: Reckoning::new(&policy),
             policy,
-            holders: HashMap::default(),
+            holders: Holders::default(),
             waiters: Waiters::new(),
             watch: Watch::default(),
             reservers: Vec::new(),
@@ -79,7 +77,6 @@ impl LockTable {
             grants: 0,
             next_seq: 0,
             prepared: 0,
-            spare: Spare::default(),
             scratch: Vec::new(),
         }
     }
@@ -118,7 +115,7 @@ impl LockTable {
     #[must_use]
     pub fn held(&self, owner: OwnerId) -> LockRequest {
         let mut held = LockRequest::new();
-        for entry in self.holders.get(&owner).into_iter().flat_map(|holding| &holding.entries) {
+        for entry in self.holders.get(owner).into_iter().flat_map(|holding| &holding.entries) {
             let level = self.slots.level(entry.lock());
             // Neither fails: the names were accepted before, and each lock is held in one mode.
             _ = match (self.slots.name(entry.lock()), entry.mode().whole_level()) {
@@ -183,11 +180,34 @@ impl LockTable {
 
     /// Lets an owner hold a set of locks.
     pub(super) fn hold(&mut self, owner: OwnerId, wanted: &[Entry], now: Timestamp) {
-        let holding = self.holders.entry(owner).or_insert_with(|| self.spare.take());
-        for entry in wanted {
-            if let Some(level) = self.slots.hold(*entry) {
-                holding.levels.push(Grip { level, since: now, again: 0 });
-            }
+        let ranks = wanted.iter().fold(0, |ranks, entry| ranks | self.slots.hold(*entry));
+        self.enter(owner, wanted, ranks, now);
+    }
+
+    /// Lets an owner hold a set of locks, or says what blocks it.
+    pub(super) fn try_hold(
+        &mut self,
+        owner: OwnerId,
+        wanted: &[Entry],
+        key: Key,
+        now: Timestamp,
+    ) -> Result<(), Entry> {
+        if !self.reservers.is_empty() {
+            self.first_block(wanted, key).map_or(Ok(()), Err)?;
+        }
+        let ranks = self.slots.hold_all(wanted)?;
+        self.enter(owner, wanted, ranks, now);
+        Ok(())
+    }
+
+    /// Writes down who holds what; the levels are given by the bits of their ranks.
+    #[inline]
+    fn enter(&mut self, owner: OwnerId, wanted: &[Entry], mut ranks: u64, now: Timestamp) {
+        let holding = self.holders.get_or_insert(owner);
+        while ranks != 0 {
+            let level = self.slots.level(ranks.trailing_zeros());
+            holding.levels.push(Grip { level, since: now, again: 0 });
+            ranks &= ranks - 1;
         }
         holding.entries.extend_from_slice(wanted);
         self.grants += 1;
@@ -211,15 +231,14 @@ impl LockTable {
     /// Keeps locks in existence though nobody holds them.
     pub(super) fn refer_to(&mut self, wanted: &[Entry]) {
         for entry in wanted {
-            self.slots.get_mut(entry.lock()).refs += 1;
+            self.slots.refer_to(entry.lock());
         }
     }
 
     /// Drops the references a request had while it waited.
     pub(super) fn forget(&mut self, wanted: &[Entry]) {
         for entry in wanted {
-            self.slots.get_mut(entry.lock()).refs -= 1;
-            self.slots.reclaim(entry.lock());
+            self.slots.forget(entry.lock());
         }
     }
 
@@ -227,20 +246,20 @@ impl LockTable {
     pub(super) fn watch_at(&mut self, at: Entry, id: WaiterId) {
         self.waiters.get_mut(id).at = at;
         self.watch.insert(at, id, &mut self.waiters);
-        self.slots.get_mut(at.lock()).watched = true;
+        self.slots.set_watched(at.lock(), true);
     }
 
     /// Lets a request wait on no lock.
     pub(super) fn unwatch(&mut self, id: WaiterId) {
         let at = self.waiters.get(id).at;
         self.watch.remove(at, id, &mut self.waiters);
-        self.slots.get_mut(at.lock()).watched = self.watch.is_watched(at.lock());
+        self.slots.set_watched(at.lock(), self.watch.is_watched(at.lock()));
     }
 
     /// Has those tried who wait on a lock, as far as those who hold it allow.
     pub(super) fn open(&mut self, lock: LockId) {
-        let slot = *self.slots.get(lock);
-        if slot.watched {
+        let slot = self.slots.get(lock);
+        if slot.is_watched() {
             for at in Mode::ALL.map(|mode| Entry::new(lock, mode)) {
                 if !slot.blocks(at) {
                     self.watch.open(at, &self.waiters);
