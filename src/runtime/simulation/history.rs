@@ -16,7 +16,7 @@ use super::shadow::Shadow;
 use super::world::{Meanwhile, World, world};
 use crate::runtime::Limits;
 use crate::store::sim::{Fault, SimDisk};
-use crate::vocabulary::{Job, JobId, Record};
+use crate::vocabulary::{Job, JobId, NewJob, Record};
 pub(super) use told::Told;
 
 /// How the power or the process goes.
@@ -42,7 +42,7 @@ pub(super) struct History {
     /// The jobs that have left the queue, as they were.
     archived: BTreeMap<JobId, Job>,
     /// Which jobs were submitted under which key.
-    keys: BTreeMap<String, Vec<JobId>>,
+    keys: BTreeMap<String, (Vec<JobId>, Vec<NewJob>)>,
     gate: Gate,
     /// Jobs that were told, in this life, that they were cancelled before anything ran.
     stopped: BTreeSet<JobId>,
@@ -246,7 +246,7 @@ impl History {
         self.archived.retain(|id, _| queue.get(*id).is_none());
         let known = |id: &JobId| queue.get(*id).is_some() || self.archived.contains_key(id);
         self.deeds.retain(|id, _| known(id));
-        self.keys.retain(|_, ids| known(&ids[0]));
+        self.keys.retain(|_, (ids, _)| known(&ids[0]));
         let shell = Arc::clone(self.life().inner());
         self.gate = Gate::begin_again(&shell.shell().queue, &self.deeds);
         self.assert_archived();

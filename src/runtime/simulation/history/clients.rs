@@ -31,35 +31,43 @@ impl History {
         }
     }
 
-    /// The same key again gives the same jobs, and submits nothing.
+    /// The same jobs under the same key again are the same jobs, and nothing is submitted. Other
+    /// jobs are refused, as long as it can be told that they are others.
     pub(super) fn submit_under_a_key(&mut self) {
         let text = format!("key {}", self.random.below(2));
         let key = SubmissionKey::new(&text).unwrap();
         let next = self.next_id();
         let mut batch = jobs::batch(&mut self.random, next);
         batch.truncate(2);
-        let count = batch.len();
-        let answer = self.life().core.master().begin_submit_once(&key, batch, None);
         let known = self.keys.get(&text).cloned();
+        if let Some((_, before)) = known.as_ref().filter(|_| self.random.one_in(2)) {
+            batch.clone_from(before);
+        }
+        let (count, jobs) = (batch.len(), batch.clone());
+        let answer = self.life().core.master().begin_submit_once(&key, batch, None);
         self.say(|| format!("under {text}: {answer:?}, known: {known:?}"));
         match (answer, known) {
-            (Ok(answer), Some(known)) => {
+            (Ok(answer), Some((known, _))) => {
                 assert_eq!(answer.value, known, "{text} was known");
                 self.told.repeated += 1;
             }
-            (Err(error), Some(known)) => {
-                assert_ne!(known.len(), count, "{text} was known: {error}");
+            (Err(error), Some((_, before))) => {
+                assert_ne!(before, jobs, "{text} was known: {error}");
                 assert_eq!(error.kind(), ErrorKind::Refused);
             }
             (Ok(answer), None) => {
                 assert_eq!((answer.value[0].get(), answer.value.len()), (next, count));
                 self.told.jobs += count as u64;
-                self.keys.insert(text, answer.value);
+                self.keys.insert(text, (answer.value, jobs));
             }
             (Err(_), None) => {}
         }
         self.learn();
-        let new = if self.keys.values().flatten().any(|id| id.get() >= next) { count } else { 0 };
+        let new = if self.keys.values().flat_map(|(ids, _)| ids).any(|id| id.get() >= next) {
+            count
+        } else {
+            0
+        };
         assert_eq!(self.next_id(), next + new as u64, "what is new was submitted now");
     }
 
