@@ -25,8 +25,8 @@ pub(super) struct Asking {
     pub(super) others: Vec<Contained>,
     /// The job has kept its locks from an earlier opcode: nothing is to be asked for.
     kept: bool,
-    /// When it asked last, and from which level on.
-    asked: (Timestamp, usize),
+    /// When it asked last, and from which level on, until it has what it asked for.
+    asked: Option<(Timestamp, usize)>,
     /// A request for what is free at one level, which is to be made on its own.
     alone: Option<Request>,
     /// What it was granted by the table and has not taken as files.
@@ -46,7 +46,7 @@ impl Asking {
             locks: LockRequest::new(),
             others: Vec::new(),
             kept,
-            asked: Default::default(),
+            asked: None,
             alone: None,
             unfenced: Unfenced::default(),
         }
@@ -75,6 +75,7 @@ impl Inner {
                 Ok(None) => return self.parked(&attempt),
                 Err(error) => return self.could_not_start(&attempt, refused(&error)),
             };
+            self.count_wait(&mut active);
             let (request, kind) = match self.next_request(&mut active) {
                 Ok(Some(next)) => next,
                 Ok(None) => return self.locked(active),
@@ -85,12 +86,9 @@ impl Inner {
             active.asking.unfenced.asked(&self.fenced, &request, kind);
             let options = RequestOptions { priority: active.priority, kind, ..Default::default() };
             let first = request.levels().next().map_or(0, |(level, _)| level.rank());
-            active.asking.asked = (self.now(), first);
+            active.asking.asked = Some((self.now(), first));
             match self.request_for_job(owner(id), &request, options, active) {
-                Ok(Asked::Granted(granted)) => {
-                    self.count_wait(&granted, granted.asking.asked.0);
-                    active = granted;
-                }
+                Ok(Asked::Granted(granted)) => active = granted,
                 Ok(Asked::Waiting) => return self.parked(&attempt),
                 Err(error) => return self.could_not_start(&attempt, refused(&error)),
             }
@@ -100,13 +98,14 @@ impl Inner {
         }
     }
 
-    /// Counts how long it waited for what it was granted now.
-    pub(super) fn count_wait(&self, active: &Active, now: Timestamp) {
-        let (since, first) = active.asking.asked;
-        let waited_us = micros(now.since(since));
+    /// Counts how long it waited for what it has now, once: granted, and taken as files.
+    fn count_wait(&self, active: &mut Active) {
+        let Some((since, first)) = active.asking.asked.take() else { return };
+        let waited = self.now().since(since);
+        let waited_us = micros(waited);
         tracing::debug!(locks = %self.named(&active.asking.locks, first), waited_us, "has its locks");
         let levels = active.asking.locks.levels().map(|(level, _)| level);
-        self.metrics.waited(levels.filter(|level| level.rank() >= first), now.since(since));
+        self.metrics.waited(levels.filter(|level| level.rank() >= first), waited);
     }
 
     fn named<'a>(&'a self, locks: &'a LockRequest, from_rank: usize) -> Named<'a> {

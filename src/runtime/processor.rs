@@ -95,10 +95,7 @@ impl Inner {
         match task {
             Task::TakeUp(id, Some(found)) => self.take_up(id, *found),
             Task::TakeUp(id, None) => self.let_go(id),
-            Task::GoOn(active) => active.span().in_scope(|| {
-                self.count_wait(&active, self.now());
-                self.acquire(active)
-            }),
+            Task::GoOn(active) => active.span().in_scope(|| self.acquire(active)),
             Task::Execute(active) => active.span().in_scope(|| self.execute(active)),
             Task::Undo(active) => active.span().in_scope(|| self.undo(active)),
         }

@@ -92,6 +92,24 @@ fn a_job_waits_for_another_process_without_a_worker_and_goes_on_when_it_is_done(
 }
 
 #[test]
+fn a_wait_for_another_process_is_counted_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut other = Helper::start(directory.path());
+    other.lock("disk/x");
+    let master = master(directory.path(), 1);
+    let waits = master.submit_one(under(&["p"], &["x"])).unwrap();
+    wait_for_process(&master, waits);
+    let counts = || {
+        let levels = master.stats().levels.into_iter().map(|(_, waited, _)| waited.count());
+        levels.collect::<Vec<_>>()
+    };
+    assert_eq!(counts(), [1, 0, 0], "it does not have the disk yet");
+    other.unlock();
+    wait_for(&master, waits, Status::Success);
+    assert_eq!(counts(), [1, 0, 1]);
+}
+
+#[test]
 fn jobs_keep_their_locks_from_other_processes_level_by_level() {
     let directory = tempfile::tempdir().unwrap();
     let mut other = Helper::start(directory.path());
