@@ -86,6 +86,14 @@ impl Catalogue {
         self
     }
 
+    /// Says where the daemon listens that carries its opcodes out: its commands find that as
+    /// `LOCKMASTER_SOCKET`, so that a `lockmaster` they call talks to that daemon.
+    #[must_use]
+    pub fn with_socket(mut self, socket: &Path) -> Self {
+        self.settings.socket = Some(socket.to_owned());
+        self
+    }
+
     /// Reads a catalogue file: a job file without jobs. `hierarchy` holds where the file
     /// declares no levels.
     ///

@@ -89,7 +89,17 @@ impl Surroundings {
         let said = settings.environment.iter();
         environment.extend(said.map(|(name, value)| (name.into(), value.into())));
         environment.insert("LOCKMASTER_STATE".into(), state_id.into());
-        Ok(Self { directory, environment, state_id: state_id.to_owned() })
+        let surroundings = Self { directory, environment, state_id: state_id.to_owned() };
+        Ok(match &settings.socket {
+            Some(socket) => surroundings.with_socket(socket),
+            None => surroundings,
+        })
+    }
+
+    /// Tells programs where the daemon listens whose they are, so that they find it, too.
+    pub(crate) fn with_socket(mut self, socket: &Path) -> Self {
+        self.environment.insert("LOCKMASTER_SOCKET".into(), socket.into());
+        self
     }
 }
 
@@ -204,6 +214,10 @@ impl LogicalUnit for CommandUnit {
     fn undo(&mut self, context: &Context) -> Result<(), OpError> {
         let Some(undo) = &self.work.undo else { return Ok(()) };
         self.call(undo, context, true).map(|_| ())
+    }
+
+    fn grace(&self) -> Option<Duration> {
+        Some(self.work.run.grace)
     }
 
     fn on_crash(&self) -> CrashPolicy {

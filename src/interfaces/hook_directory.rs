@@ -50,6 +50,14 @@ impl HookDirectory {
         Ok(Self { path, surroundings: Surroundings::prepare(&settings, state_id)? })
     }
 
+    /// Says where the daemon listens, as [`with_socket`](super::catalogue::Catalogue::with_socket)
+    /// does for commands.
+    #[must_use]
+    pub fn with_socket(mut self, socket: &Path) -> Self {
+        self.surroundings = self.surroundings.with_socket(socket);
+        self
+    }
+
     /// Runs everything in one directory; the first that fails ends it.
     fn run(&self, directory: &str, phase: Phase<'_>, context: &Context) -> Result<(), OpError> {
         for name in programs(&self.path.join(directory))? {

@@ -1,7 +1,7 @@
 //! How a running opcode learns that it should stop.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::lock_order::{self, LockClass};
@@ -32,11 +32,14 @@ struct State {
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// After how long its opcode is ended by force once it was told to stop, if it is.
+    grace: OnceLock<Duration>,
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { state: Mutex::new(&CANCEL, State::default()), changed: Condvar::new() }
+        let state = Mutex::new(&CANCEL, State::default());
+        Self { state, changed: Condvar::new(), grace: OnceLock::new() }
     }
 }
 
@@ -65,6 +68,17 @@ impl CancelToken {
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.cause().is_some()
+    }
+
+    /// Notes what its unit says of its grace, for those who ask why it still executes.
+    pub(super) fn set_grace(&self, grace: Option<Duration>) {
+        // The same unit says the same each time.
+        let _ = grace.map(|grace| self.shared.grace.set(grace));
+    }
+
+    /// What its unit says of its grace.
+    pub(super) fn grace(&self) -> Option<Duration> {
+        self.shared.grace.get().copied()
     }
 
     /// Sets the token, wakes who waits and calls who listens, on this thread.

@@ -1,5 +1,7 @@
 //! What an embedder writes: the logical unit that carries out one kind of opcode.
 
+use std::time::Duration;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -110,6 +112,12 @@ pub trait LogicalUnit: Send + 'static {
     /// The error is kept with the job; the undos of earlier opcodes are tried all the same.
     fn undo(&mut self, _context: &Context) -> Result<(), OpError> {
         Ok(())
+    }
+
+    /// How long after it was told to stop it is ended by force, by the unit itself; nothing where
+    /// it ends as it likes. It is only told to who asks why it still executes.
+    fn grace(&self) -> Option<Duration> {
+        None
     }
 
     /// What it means when the master dies while this executes.

@@ -184,9 +184,10 @@ impl Inner {
     fn start(self: &Arc<Self>, mut active: Box<Active>) -> Option<Task> {
         let (id, taken) = (active.job(), active.taken);
         let away = self.tasks.away();
-        let asked = active.unit.call(|unit| Ok((unit.can_undo(), unit.on_crash())));
+        let asked = active.unit.call(|unit| Ok((unit.can_undo(), unit.on_crash(), unit.grace())));
         drop(away);
-        let (can_undo, on_crash) = asked.unwrap_or_default();
+        let (can_undo, on_crash, grace) = asked.unwrap_or_default();
+        active.attempt.cancel.set_grace(grace);
         // What a dry run does needs no undo.
         let undo = can_undo && !active.opcode.dry_run;
         let mut shell = self.shell();

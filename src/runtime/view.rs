@@ -132,6 +132,9 @@ pub enum Why {
         since: Option<Timestamp>,
         /// Since when it is told to stop, if it is: the job was cancelled, or is late.
         told: Option<Timestamp>,
+        /// When it is ended by force, if it is told to stop and its unit says that
+        /// ([`LogicalUnit::grace`](super::LogicalUnit::grace)).
+        killed: Option<Timestamp>,
     },
     /// What it did is being taken back.
     Undoing {

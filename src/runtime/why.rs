@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::cancel::CancelToken;
 use super::clients::is_client;
 use super::filters::held_back;
 use super::inner::{Inner, owner};
@@ -109,7 +110,9 @@ fn executing(shell: &Shell, job: &Job) -> Option<Why> {
     let told = job.cancel_requested.into_iter().chain(late).min();
     // Whoever was told before it began was told when it did.
     let told = told.map(|told| op.exec_time.map_or(told, |began| told.max(began)));
-    Some(Why::Executing { opcode: op.opcode.id.clone(), since: op.exec_time, told })
+    let grace = shell.active.get(&job.id).and_then(CancelToken::grace);
+    let killed = told.zip(grace).map(|(told, grace)| told.plus(grace));
+    Some(Why::Executing { opcode: op.opcode.id.clone(), since: op.exec_time, told, killed })
 }
 
 fn undoing(job: &Job, op: usize) -> Why {

@@ -17,6 +17,11 @@ retry_codes = [75]
 retries = { tries = 3, first = "10ms" }
 
 [[opcode]]
+id = "OP_ASK"
+argv = ["sh", "-c", '"$CLI" why "$LOCKMASTER_JOB"', "sh"]
+environment = { CLI = "CLI_PATH" }
+
+[[opcode]]
 id = "OP_HOPE"
 argv = ["sh", "-c", "echo no luck >&2; exit 75"]
 retry_codes = [75]
@@ -33,7 +38,8 @@ fn hook(place: &Place, directory: &str, name: &str, script: &str) {
 
 fn start(place: &Place) -> Daemon {
     fs::create_dir_all(place.path("hooks")).unwrap();
-    fs::write(place.path("catalogue.toml"), CATALOGUE).unwrap();
+    let catalogue = CATALOGUE.replace("CLI_PATH", env!("CARGO_BIN_EXE_lockmaster"));
+    fs::write(place.path("catalogue.toml"), catalogue).unwrap();
     let config = "catalogue = ['catalogue.toml']\nhooks = 'hooks'\n";
     fs::write(place.path("lockmasterd.toml"), config).unwrap();
     let mut command = place.command();
@@ -102,6 +108,19 @@ fn a_hook_that_fails_before_it_refuses_the_opcode() {
     let info = place.expect(0, &["info", &id]);
     let refusal = "a hook refuses: test-delay-pre.d/quota failed, exit code 1: no quota left";
     assert!(info.contains(refusal), "{info}");
+}
+
+#[test]
+fn a_command_and_a_hook_talk_to_the_daemon_whose_they_are() {
+    let place = Place::new();
+    hook(&place, "ask-post.d", "tell", "echo after it, $LOCKMASTER_SOCKET");
+    let _daemon = start(&place);
+    let job = "[[job]]\n[[job.op]]\nOP_ID = \"OP_ASK\"\n";
+    let id = submit_file(&place, &place.path("ask.toml"), job);
+    place.expect(0, &["wait", "--quiet", &id]);
+    let log = place.expect(0, &["info", &id]);
+    assert!(log.contains(&format!("job {id} has been executing OP_ASK")), "{log}");
+    assert!(log.contains(&format!("after it, {}", place.path("socket").display())), "{log}");
 }
 
 #[test]

@@ -94,30 +94,32 @@ fn an_opcode_whose_start_is_on_its_way_to_the_disk_is_told() {
 }
 
 #[test]
-fn why_says_since_when_an_opcode_is_told_to_stop() {
+fn why_says_since_when_an_opcode_is_told_to_stop_and_when_its_grace_ends() {
     let told = |stage: &Stage, id| match stage.core.master().why(id) {
-        Some(Why::Executing { told, .. }) => told,
+        Some(Why::Executing { told, killed, .. }) => (told, killed),
         other => panic!("{other:?}"),
     };
-    for late in [false, true] {
+    let at = |seconds| Some(Timestamp::from_micros(seconds * 1_000_000));
+    for (late, grace) in [(false, None), (true, None), (false, Some(5)), (true, Some(5))] {
         let mut stage = Stage::new();
-        let op = stage.op("x", obedient());
+        let grace_time = grace.map(|grace: i64| Duration::from_secs(grace.unsigned_abs()));
+        let op = stage.op("x", Script { grace: grace_time, ..obedient() });
         let within = Some(Duration::from_secs(60));
         let terms = JobTerms { within, ..JobTerms::default() };
         let id = stage.submit(NewJob::of([op]).on_terms(terms));
         stage.work();
         stage.pass(Duration::from_secs(59));
-        assert_eq!(told(&stage, id), None);
+        assert_eq!(told(&stage, id), (None, None));
         stage.pass(Duration::from_secs(4));
-        let expected = if late { 60 } else { 63 };
+        let expected: i64 = if late { 60 } else { 63 };
         if late {
             stage.core.pass_time();
         } else {
             stage.core.master().cancel(id).unwrap();
         }
         stage.pass(Duration::from_secs(9));
-        let expected = Timestamp::from_micros(expected * 1_000_000);
-        assert_eq!(told(&stage, id), Some(expected), "late: {late}");
+        let killed = grace.and_then(|grace| at(expected + grace));
+        assert_eq!(told(&stage, id), (at(expected), killed), "late: {late}");
     }
 }
 

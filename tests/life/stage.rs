@@ -28,6 +28,7 @@ pub(crate) struct Script {
     pub(crate) result: ResultType,
     pub(crate) retries: Retries,
     pub(crate) on_crash: CrashPolicy,
+    pub(crate) grace: Option<Duration>,
 }
 
 impl Default for Script {
@@ -41,6 +42,7 @@ impl Default for Script {
             result: ResultType::any(),
             retries: Retries::default(),
             on_crash: CrashPolicy::Fail,
+            grace: None,
         }
     }
 }
@@ -133,6 +135,10 @@ impl LogicalUnit for Unit {
 
     fn on_crash(&self) -> CrashPolicy {
         self.0.on_crash
+    }
+
+    fn grace(&self) -> Option<Duration> {
+        self.0.grace
     }
 }
 

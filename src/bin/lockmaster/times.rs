@@ -25,7 +25,9 @@ pub(crate) fn between(from: &Value, to: &Value) -> Option<String> {
     Some(format!("{}.{:03}s", took.as_secs(), took.subsec_millis()))
 }
 
-fn span(from: &Value, to: &Value) -> Option<Duration> {
+/// How long it is from one pair to the other, nothing where that is before; none where one is
+/// missing.
+pub(crate) fn span(from: &Value, to: &Value) -> Option<Duration> {
     let micros = |pair: &Value| Some(pair[0].as_i64()? * 1_000_000 + pair[1].as_i64()?);
     let took = micros(to)?.saturating_sub(micros(from)?);
     Some(Duration::from_micros(u64::try_from(took).unwrap_or(0)))

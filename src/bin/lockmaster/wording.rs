@@ -170,7 +170,18 @@ fn before(why: &Value) -> String {
 fn told_to_stop(why: &Value, now: &Value) -> String {
     match &why["told"] {
         Value::Null => String::new(),
-        told => format!(", and was told to stop {} ago", times::said_between(told, now)),
+        told => {
+            let ago = times::said_between(told, now);
+            format!(", and was told to stop {ago} ago{}", killed_in(&why["killed"], now))
+        }
+    }
+}
+
+/// When it is killed, where that is yet to come.
+fn killed_in(killed: &Value, now: &Value) -> String {
+    match times::span(now, killed) {
+        None | Some(Duration::ZERO) => String::new(),
+        Some(left) => format!("; it is killed in {} unless it ends", times::said(left)),
     }
 }
 
@@ -426,6 +437,21 @@ job 5 waits for job 4 (four) to end
                 json!({
                     "reason": "executing", "opcode": "OP_X", "since": [0, 0], "told": [3580, 0],
                     "now": [3700, 0],
+                }),
+                "has been executing OP_X for 1 h 1 min, and was told to stop 2 min ago",
+            ),
+            (
+                json!({
+                    "reason": "executing", "opcode": "OP_X", "since": [0, 0], "told": [3580, 0],
+                    "killed": [3703, 0], "now": [3700, 0],
+                }),
+                "has been executing OP_X for 1 h 1 min, and was told to stop 2 min ago; it is \
+                 killed in 3 s unless it ends",
+            ),
+            (
+                json!({
+                    "reason": "executing", "opcode": "OP_X", "since": [0, 0], "told": [3580, 0],
+                    "killed": [3700, 0], "now": [3700, 0],
                 }),
                 "has been executing OP_X for 1 h 1 min, and was told to stop 2 min ago",
             ),

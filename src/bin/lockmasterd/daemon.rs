@@ -77,6 +77,9 @@ fn start_master(arguments: &Arguments, config: &Config) -> Result<Master, Error>
     let (hierarchy, lock_dir) = lock_dir::open(arguments.lock_dir.as_deref(), hierarchy, foreign)?;
     make_state_dir(&arguments.state_dir)?;
     let state_id = state_id(&arguments.state_dir)?;
+    // Commands run in other directories.
+    let socket = std::path::absolute(&arguments.socket)
+        .map_err(|error| Error::io("cannot tell where the socket is", error))?;
     let mut builder = Master::builder(&arguments.state_dir)
         .program("lockmasterd")
         .hierarchy(hierarchy)
@@ -95,10 +98,11 @@ fn start_master(arguments: &Arguments, config: &Config) -> Result<Master, Error>
         builder = builder.slow_lock(threshold);
     }
     for catalogue in catalogues {
+        let catalogue = catalogue.with_socket(&socket);
         builder = builder.units(|registry| catalogue.register(registry, &state_id));
     }
     if let Some(path) = config.hooks() {
-        builder = builder.hook(HookDirectory::open(&path, &state_id)?);
+        builder = builder.hook(HookDirectory::open(&path, &state_id)?.with_socket(&socket));
     }
     builder.before_recovery(move |_| end_what_still_runs(&state_id)).start()
 }

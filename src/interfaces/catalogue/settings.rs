@@ -21,6 +21,9 @@ pub struct Settings {
     pub environment: BTreeMap<String, String>,
     /// Variables that commands inherit from the master, beside the usual few.
     pub pass_environment: Vec<String>,
+    /// Where the daemon listens whose commands they are, which they find as `LOCKMASTER_SOCKET`.
+    /// No file says it.
+    pub socket: Option<PathBuf>,
 }
 
 impl Settings {

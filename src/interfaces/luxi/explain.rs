@@ -25,8 +25,9 @@ pub fn explanation_to_json(explanation: &Explanation) -> Value {
 
 fn step(job: JobId, why: &Why, labels: &Labels) -> Map<String, Value> {
     let mut step = object(match why {
-        Why::Executing { opcode, since, told } => json!({
+        Why::Executing { opcode, since, told, killed } => json!({
             "reason": "executing", "opcode": opcode, "since": time(*since), "told": time(*told),
+            "killed": time(*killed),
         }),
         Why::Undoing { opcode } => json!({ "reason": "undoing", "opcode": opcode }),
         Why::Final { status } => json!({ "reason": "final", "status": status }),
