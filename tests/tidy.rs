@@ -8,6 +8,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+#[path = "tidy/named.rs"]
+mod named;
 #[path = "tidy/source.rs"]
 mod source;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use lockmaster::vocabulary::OpErrorKind;
-use lockmaster::{LockMode, LockRequest, NewJob, OpError, Status};
+use lockmaster::{LockMode, LockRequest, Master, NewJob, OpError, Status};
 use serde_json::{Value, json};
 
 use super::stage::{Script, Stage, note};
@@ -162,21 +162,37 @@ fn instance(stage: &Stage, name: &str) -> LockRequest {
     request
 }
 
+/// Who holds the instance `a`: the numbers of their jobs.
+fn holders_of_a(master: &Master) -> Vec<u64> {
+    let locks = master.locks(false).value.locks;
+    let a = locks.iter().find(|lock| lock.lock == "instance/a");
+    a.map(|a| a.holders.iter().map(|holder| holder.owner.0).collect()).unwrap_or_default()
+}
+
 #[test]
 fn a_lock_released_inside_goes_to_who_waits_for_it() {
     let mut stage = Stage::new();
-    let a = instance(&stage, "a");
+    let (a, master) = (instance(&stage, "a"), stage.core.client());
     let op = stage.op(
         "early",
         Script::default().locking(&["a", "b"]).does(move |context| {
+            let before = holders_of_a(&master);
             context.release(&a)?;
-            Ok(json!(context.release(&a).unwrap_err().to_string()))
+            let again = context.release(&a).unwrap_err().to_string();
+            Ok(json!([before, holders_of_a(&master), again]))
         }),
     );
     let id = stage.submit(NewJob::of([op]));
+    stage.work();
+    let waiting = stage.op("waiting", Script::default().locking(&["a"]));
+    let waiting = stage.submit(NewJob::of([waiting]));
+    stage.work();
+    assert_eq!(stage.status(waiting), Status::Waiting);
     stage.run();
-    let refusal = stage.result(id, 0);
-    assert!(refusal.as_str().unwrap().contains("instance/a"), "{refusal}");
+    let result = stage.result(id, 0);
+    assert_eq!((&result[0], &result[1]), (&json!([id]), &json!([waiting])));
+    assert!(result[2].as_str().unwrap().contains("instance/a"), "{result}");
+    assert_eq!(stage.status(waiting), Status::Success);
 }
 
 #[test]
@@ -206,19 +222,30 @@ fn what_gave_up_a_lock_before_it_failed_takes_all_of_them_to_be_undone() {
 #[test]
 fn a_lock_made_shared_inside_lets_others_share_it() {
     let mut stage = Stage::new();
-    let a = instance(&stage, "a");
+    let (a, master) = (instance(&stage, "a"), stage.core.client());
     let notes = Arc::clone(&stage.notes);
     let op = stage.op(
         "down",
         Script::default().locking(&["a"]).does(move |context| {
+            let before = holders_of_a(&master);
             context.downgrade(&a)?;
             note(&notes, format!("{:?}", context.held()));
-            Ok(Value::Null)
+            Ok(json!([before, holders_of_a(&master)]))
         }),
     );
     let id = stage.submit(NewJob::of([op]));
+    stage.work();
+    let sharing = Script::default().declaring(|level, locks| match level {
+        "instance" => locks.shared("a"),
+        _ => Ok(()),
+    });
+    let sharing = stage.op("sharing", sharing);
+    let sharing = stage.submit(NewJob::of([sharing]));
+    stage.work();
+    assert_eq!(stage.status(sharing), Status::Waiting);
     stage.run();
-    assert_eq!(stage.status(id), Status::Success);
+    assert_eq!(stage.result(id, 0), json!([[id], [id, sharing]]));
+    assert_eq!(stage.status(sharing), Status::Success);
     let held = stage.take_notes().join(" ");
     assert!(held.contains("Shared") && !held.contains("Exclusive"), "{held}");
 }

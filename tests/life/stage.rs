@@ -20,6 +20,8 @@ type Does<T> = dyn Fn(&Context) -> Result<T, OpError> + Send + Sync;
 /// What a unit does. As it is by itself it locks nothing and succeeds.
 #[derive(Clone)]
 pub(crate) struct Script {
+    pub(crate) arguments: Option<OpError>,
+    pub(crate) names: Arc<Does<()>>,
     pub(crate) locks: Arc<Declares>,
     pub(crate) at_once: bool,
     pub(crate) prereq: Arc<Does<()>>,
@@ -34,6 +36,8 @@ pub(crate) struct Script {
 impl Default for Script {
     fn default() -> Self {
         Self {
+            arguments: None,
+            names: Arc::new(|_| Ok(())),
             locks: Arc::new(|_, _| Ok(())),
             at_once: false,
             prereq: Arc::new(|_| Ok(())),
@@ -97,6 +101,14 @@ impl Script {
 struct Unit(Script);
 
 impl LogicalUnit for Unit {
+    fn check_arguments(&mut self) -> Result<(), OpError> {
+        self.0.arguments.clone().map_or(Ok(()), Err)
+    }
+
+    fn expand_names(&mut self, context: &Context) -> Result<(), OpError> {
+        (self.0.names)(context)
+    }
+
     fn declare_locks(&mut self, level: &str, locks: &mut DeclaredLocks<'_>) -> Result<(), OpError> {
         (self.0.locks)(level, locks)
     }

@@ -151,6 +151,18 @@ fn the_most_urgent_job_comes_first_then_the_oldest() {
 }
 
 #[test]
+fn a_job_is_as_urgent_as_the_most_urgent_of_its_opcodes_that_have_not_ended() {
+    let mut live = Live::new();
+    let mixed = NewJob::of([op().with_priority(Priority::HIGH), op()]);
+    let later = NewJob::of([op(), op().with_priority(Priority::HIGH)]);
+    let ids = live.submit(vec![job(1), mixed, later]);
+    live.run(ids[1], success());
+    // What is left of it is like the others, which came before and after it.
+    let order: Vec<_> = std::iter::from_fn(|| live.take()).collect();
+    assert_eq!(order, [Next::Take(ids[2]), Next::Take(ids[0]), Next::Take(ids[1])]);
+}
+
+#[test]
 fn a_new_priority_takes_effect_at_once() {
     let mut live = Live::new();
     let ids = live.submit(vec![job(1), job(1)]);
