@@ -47,7 +47,9 @@ impl FenceName {
         let encoded = self.name.as_ref().map_or_else(|| WHOLE.to_owned(), encode);
         let mut rest = encoded.as_str();
         while rest.len() > CHUNK {
-            let (chunk, after) = rest.split_at(CHUNK);
+            // None begins with a dot: "." and ".." are no names of files.
+            let end = if rest[CHUNK..].starts_with('.') { CHUNK - 1 } else { CHUNK };
+            let (chunk, after) = rest.split_at(end);
             path.push(format!("{chunk}{MORE}"));
             rest = after;
         }
@@ -83,13 +85,13 @@ impl fmt::Display for FenceName {
     }
 }
 
-/// Letters, digits, `-`, `_` and inner dots stay; every other byte becomes `%` and two digits.
+/// Letters, digits, `-`, `_` and single inner dots stay; every other byte becomes `%` and two digits.
 fn encode(name: &LockName) -> String {
     let mut text = String::new();
-    for (at, byte) in name.as_str().bytes().enumerate() {
+    for byte in name.as_str().bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => text.push(char::from(byte)),
-            b'.' if at > 0 => text.push('.'),
+            b'.' if !text.is_empty() && !text.ends_with('.') => text.push('.'),
             byte => text.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -137,6 +139,18 @@ mod tests {
             assert!(stem.starts_with("disk"), "{stem:?}");
         }
         assert!(seen.insert(FenceName::new("disk", None).stem()));
+    }
+
+    #[test]
+    fn dots_where_a_long_name_is_cut_are_no_directories() {
+        for before in CHUNK - 3..CHUNK + 3 {
+            for after in [".", "..", ".b", "...."] {
+                let name = named(&format!("{}{after}", "a".repeat(before)));
+                let stem = name.stem();
+                assert!(stem.iter().all(|part| !part.to_str().unwrap().starts_with('.')));
+                assert_eq!(FenceName::from_stem(&stem), Some(name));
+            }
+        }
     }
 
     #[test]
