@@ -13,7 +13,7 @@ use lockmaster::runtime::lock_order::{
     self, Access, LockClass, Owner, Reaction, Tracked, assert_no_locks_held, level_class,
 };
 use lockmaster::runtime::sync::{Condvar, Mutex};
-use lockmaster::runtime::{CancelToken, LockOptions, Locks};
+use lockmaster::runtime::{CancelToken, LockOptions, LockOwner, Locks};
 use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest};
 
 /// What the panic of `f` says.
@@ -195,6 +195,69 @@ fn a_thread_with_two_owners_that_take_levels_in_opposite_order_is_found() {
     assert!(nested(set("disk", "sda"), "pool", "tank").contains("disk -> pool -> disk"));
     assert!(nested(set("disk", "sdb"), "disk", "sda").contains("not in ascending order"));
     assert!(locks.locks().is_empty());
+}
+
+/// Locks of two levels, the second of which is reentrant, and how to ask for some by name.
+fn two_levels(
+    first: &str,
+    second: &str,
+) -> (Locks, impl Fn(&str, &[&str], LockMode) -> LockRequest) {
+    let levels = Hierarchy::builder().level(first).level(second).reentrant();
+    let hierarchy = levels.build().unwrap();
+    let locks = Locks::new(hierarchy.clone());
+    let set = move |level: &str, names: &[&str], mode| {
+        let mut request = LockRequest::new();
+        for name in names {
+            request.add(hierarchy.level(level).unwrap(), name, mode).unwrap();
+        }
+        request
+    };
+    (locks, set)
+}
+
+#[test]
+fn a_reentrant_level_counts_like_any_other_for_who_holds_nothing_there() {
+    let (locks, set) = two_levels("once-pool", "again-disk");
+    let pool = set("once-pool", &["tank"], LockMode::Exclusive);
+    let disk = set("again-disk", &["sda"], LockMode::Exclusive);
+    let (one, two) = (locks.owner(), locks.owner());
+    let lock = |owner: &LockOwner, what| drop(owner.lock(what, LockOptions::default()).unwrap());
+    let outer = one.lock(&pool, LockOptions::default()).unwrap();
+    lock(&one, &disk);
+    drop(outer);
+    let outer = one.lock(&disk, LockOptions::default()).unwrap();
+    lock(&one, &disk);
+    let said = panic_of(|| lock(&two, &pool));
+    assert!(said.contains("again-disk -> once-pool -> again-disk"), "{said}");
+    drop(outer);
+}
+
+#[test]
+fn of_a_set_the_last_name_counts_for_what_is_taken_after_it() {
+    let (locks, set) = two_levels("spanned-pool", "spanned-disk");
+    let (one, two) = (locks.owner(), locks.owner());
+    let lock = |names: &[&str]| {
+        let wanted = set("spanned-pool", names, LockMode::Exclusive);
+        drop(two.lock(&wanted, LockOptions::default()).unwrap());
+    };
+    let ends = set("spanned-pool", &["a", "m"], LockMode::Exclusive);
+    let held = one.lock(&ends, LockOptions::default()).unwrap();
+    lock(&["n", "z"]);
+    let said = panic_of(|| lock(&["b", "z"]));
+    assert!(said.contains("not in ascending order"), "{said}");
+    drop(held);
+}
+
+#[test]
+fn a_threads_upgrade_through_two_owners_is_found() {
+    let (locks, set) = two_levels("shared-pool", "shared-disk");
+    let (one, two) = (locks.owner(), locks.owner());
+    let tank = |mode| set("shared-pool", &["tank"], mode);
+    let held = one.lock(&tank(LockMode::Shared), LockOptions::default()).unwrap();
+    let alone = tank(LockMode::Exclusive);
+    let said = panic_of(|| drop(two.lock(&alone, LockOptions::default())));
+    assert!(said.contains("held shared"), "{said}");
+    drop(held);
 }
 
 #[test]

@@ -96,6 +96,16 @@ fn at_a_reentrant_level_guards_nest_and_release_in_any_order() {
 }
 
 #[test]
+fn a_thread_is_an_owner_of_its_own_in_each_of_several_tables() {
+    let (one, two) = (locks(), locks());
+    let theirs = two.owner();
+    let held = theirs.lock(&set("node/n"), LockOptions::default()).unwrap();
+    assert!(one.here().lock(&set("node/n"), LockOptions::asap()).is_ok());
+    assert_ne!(two.here().id(), theirs.id());
+    drop(held);
+}
+
+#[test]
 fn a_panic_in_the_body_releases_the_locks() {
     let locks = locks();
     let body = || locks.with(&set("node/n"), LockOptions::default(), |_| panic!("on purpose"));
