@@ -242,9 +242,9 @@ fn of_a_set_the_last_name_counts_for_what_is_taken_after_it() {
     };
     let ends = set("spanned-pool", &["a", "m"], LockMode::Exclusive);
     let held = one.lock(&ends, LockOptions::default()).unwrap();
-    lock(&["n", "z"]);
     let said = panic_of(|| lock(&["b", "z"]));
     assert!(said.contains("not in ascending order"), "{said}");
+    lock(&["n", "z"]);
     drop(held);
 }
 
@@ -315,6 +315,50 @@ fn a_released_job_lock_no_longer_counts_for_the_thread_that_works_for_the_job() 
     drop(plan.lock());
     let _plan = plan.lock();
     job.attempt(level, "web", Access::Exclusive);
+}
+
+#[test]
+fn what_a_job_gets_counts_for_the_thread_that_works_for_it_until_that_is_released() {
+    static PLAN: LockClass = LockClass::new("worked plan");
+    let plan = Mutex::new(&PLAN, ());
+    let (first, second) = (level_class("worked-1", "test"), level_class("worked-2", "test"));
+    let job = Owner::new("job 1");
+    let working = job.enter();
+    job.hold(first, "web", Access::Exclusive);
+    job.hold(second, "web", Access::Exclusive);
+    job.release(first, "web");
+    drop(plan.lock());
+    drop(working);
+    let _plan = plan.lock();
+    Owner::new("job 2").attempt(first, "web", Access::Exclusive);
+    let said = panic_of(|| Owner::new("job 3").attempt(second, "web", Access::Exclusive));
+    assert!(said.contains("worked plan -> worked-2 -> worked plan"), "{said}");
+}
+
+/// Takes a mutex and asks under it for what the job held: silent unless that was seen the other
+/// way round.
+fn take_under(class: &'static LockClass, level: &'static LockClass) {
+    let plan = Mutex::new(class, ());
+    drop(plan.lock());
+    let _plan = plan.lock();
+    Owner::new("another job").attempt(level, "web", Access::Exclusive);
+}
+
+#[test]
+fn a_jobs_locks_do_not_count_for_a_thread_that_works_for_nobody_or_after_it_released_all() {
+    static IDLE: LockClass = LockClass::new("idle plan");
+    static AFTER: LockClass = LockClass::new("plan after");
+    static DONE: LockClass = LockClass::new("plan when done");
+    let (job, level) = (Owner::new("job 1"), level_class("elsewhere", "test"));
+    lock_order::set_reaction(Reaction::Panic);
+    job.hold(level, "web", Access::Exclusive);
+    take_under(&IDLE, level);
+    let working = job.enter();
+    drop(working);
+    take_under(&AFTER, level);
+    let _working = job.enter();
+    job.release_all();
+    take_under(&DONE, level);
 }
 
 #[test]

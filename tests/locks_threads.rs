@@ -84,6 +84,8 @@ fn guards_release_in_any_order() {
 fn at_a_reentrant_level_guards_nest_and_release_in_any_order() {
     let levels = Hierarchy::builder().big_lock("cluster").level("instance").reentrant();
     let locks = Locks::new(levels.level("node").build().unwrap());
+    let instance = locks.hierarchy().level("instance").unwrap();
+    assert!(locks.hierarchy().get(instance).is_reentrant());
     let owner = locks.owner();
     let lock = |what| owner.lock(&set(what), LockOptions::default());
     let outer = lock("instance/a instance/b:s").unwrap();
@@ -332,7 +334,9 @@ fn payloads_come_back_as_values_when_granted_withdrawn_or_dead() {
     assert_eq!(manager.withdraw(OwnerId(2)), None);
     assert_eq!(manager.release_all(OwnerId(3)), Some("three"));
     assert_eq!(manager.pump(9), []);
+    assert!(!manager.has_to_try());
     assert_eq!(manager.release_all(OwnerId(1)), None);
+    assert!(manager.has_to_try());
     assert_eq!(manager.pump(9), [(OwnerId(4), "four")]);
 }
 
@@ -411,6 +415,8 @@ fn a_manager_says_who_waits_for_whom_and_until_when() {
     assert_eq!((ask(2, far), manager.next_deadline()), (Asked::Waiting, far));
     let graph = manager.wait_graph_dot();
     assert!(graph.contains("\"owner 2\" -> \"owner 1\" [label=\"node/n (exclusive)\""), "{graph}");
+    let oldest: Vec<_> = manager.oldest_waits(9).iter().map(|wait| wait.owner).collect();
+    assert_eq!(oldest, [OwnerId(2)]);
     assert_eq!(manager.expire(), [], "not for a hundred years");
     assert_eq!(manager.expire_at(far.unwrap()), [(OwnerId(2), 2)]);
 }

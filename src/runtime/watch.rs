@@ -163,4 +163,22 @@ mod tests {
         watch.unfollow(any);
         assert!(watch.is_empty());
     }
+
+    #[test]
+    fn every_registration_has_a_number_of_its_own_and_counts_until_it_is_taken_back() {
+        let watch = Watch::new(0);
+        let any = watch.follow();
+        assert!(!watch.is_empty());
+        let job = watch.on_change(JobId::FIRST, Box::new(|| ()));
+        assert_ne!(any, job);
+        assert_ne!(watch.follow(), job);
+        watch.unfollow(any);
+        watch.notify_all();
+        assert!(!watch.is_empty(), "somebody follows");
+        let job = watch.on_change(JobId::FIRST, Box::new(|| ()));
+        watch.unfollow(job - 1);
+        assert!(!watch.is_empty(), "a job is watched");
+        watch.forget(JobId::FIRST, job);
+        assert!(watch.is_empty());
+    }
 }

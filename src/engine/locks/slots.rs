@@ -355,6 +355,23 @@ mod tests {
     }
 
     #[test]
+    fn a_name_that_was_waited_for_ends_like_others_and_a_level_does_not() {
+        let mut locks = Locks::new();
+        let (other, entry) = (locks.hold(8), locks.hold(9));
+        locks.slots.refer_to(entry.lock());
+        assert!(!locks.slots.unhold(entry).is_unused(), "somebody waits for it");
+        assert!(!locks.slots.is_idle(entry.lock()));
+        locks.slots.forget(entry.lock());
+        assert!(locks.slots.is_idle(entry.lock()));
+        locks.touch(10..10 + Slots::KEPT);
+        assert_eq!([8, 9].map(|name| locks.find(name)), [Some(other.lock()), None]);
+        let level = Slots::set(locks.level);
+        locks.slots.refer_to(level);
+        locks.slots.forget(level);
+        assert!(!locks.slots.get(level).is_unused());
+    }
+
+    #[test]
     fn memory_is_given_back_when_nothing_is_held_any_more() {
         let mut locks = Locks::new();
         let held: Vec<Entry> = (0..5000).map(|name| locks.hold(name)).collect();

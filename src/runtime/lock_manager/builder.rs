@@ -62,3 +62,16 @@ fn command_line() -> String {
         std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     words.join(" ").chars().filter(|c| !c.is_control()).take(LONGEST).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_tells_how_it_was_started_on_one_line_of_bounded_length() {
+        let program: String = std::env::args().next().unwrap().chars().take(100).collect();
+        let said = command_line();
+        assert!(said.starts_with(&program), "{said}");
+        assert!(said.chars().count() <= 200 && !said.contains(char::is_control));
+    }
+}
