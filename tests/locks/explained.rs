@@ -62,9 +62,12 @@ fn a_chain_is_explained_to_its_end() {
     assert_eq!(chain, [(3, "instance/i", 2), (2, "node/n", 1)]);
     let time = WaitPolicy::default().max_bypass_age;
     assert_eq!(waits.reserves, Reserves::After { grants: 4, time });
-    assert_eq!(stage.ask(5, "node/o"), Outcome::Granted);
-    let later = stage.table.explain(OwnerId(3), stage.now).unwrap().waits.unwrap();
-    assert_eq!((later.passed, later.reserves), (2, Reserves::After { grants: 3, time }));
+    for (owner, passed) in [(5, 2), (6, 3), (7, 4)] {
+        assert_eq!(stage.ask(owner, &format!("node/o{owner}")), Outcome::Granted);
+        let later = stage.table.explain(OwnerId(3), stage.now).unwrap().waits.unwrap();
+        let reserves = Reserves::After { grants: 5 - passed, time };
+        assert_eq!((later.passed, later.reserves), (passed, reserves));
+    }
     let report = stage.table.explain(OwnerId(2), stage.now).unwrap();
     assert_eq!(report.holds.len(), 1);
     assert_eq!(report.holds[0].0, "instance/i");
