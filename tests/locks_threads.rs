@@ -2,6 +2,9 @@
 #![cfg(not(loom))]
 #![allow(clippy::unwrap_used, reason = "in a test, a panic is the answer")]
 
+#[path = "support/lock_set.rs"]
+mod lock_set;
+
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -13,23 +16,9 @@ use lockmaster::engine::locks::{LockError, OwnerId, RequestKind, RequestOptions,
 use lockmaster::runtime::{Asked, Clock, LockManager, LockOptions, LockOwner, Locks};
 use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Priority, Timestamp};
 
-/// `"instance/web node/n1:s node/*:s"`: exclusive unless marked shared, `*` for all.
+/// Locks of the usual levels; see [`lock_set::set`].
 fn set(text: &str) -> LockRequest {
-    let hierarchy = Hierarchy::default();
-    let mut request = LockRequest::new();
-    for word in text.split_whitespace() {
-        let (lock, mode) = match word.strip_suffix(":s") {
-            Some(lock) => (lock, LockMode::Shared),
-            None => (word, LockMode::Exclusive),
-        };
-        let (level, name) = lock.split_once('/').unwrap();
-        let level = hierarchy.level(level).unwrap();
-        match name {
-            "*" => request.add_all(level, mode).unwrap(),
-            name => request.add(level, name, mode).unwrap(),
-        };
-    }
-    request
+    lock_set::set(&Hierarchy::default(), text)
 }
 
 fn locks() -> Locks {

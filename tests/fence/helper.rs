@@ -21,7 +21,7 @@ pub(crate) fn hierarchy() -> Hierarchy {
 
 /// `"pool/a disk/b:s disk/*"`: exclusive unless marked shared, `*` for the whole level.
 pub(crate) fn set(text: &str) -> LockRequest {
-    another::set(&hierarchy(), text)
+    another::lock_set::set(&hierarchy(), text)
 }
 
 /// The locks of that directory, as this process sees them.

@@ -7,6 +7,8 @@ mod capacity;
 mod explained;
 mod giving_back;
 mod laws;
+#[path = "../support/lock_set.rs"]
+mod lock_set;
 mod model;
 mod reserving;
 mod stage;

@@ -7,29 +7,17 @@ use lockmaster::engine::locks::{
 };
 use lockmaster::vocabulary::{Hierarchy, LockMode, LockRequest, Priority, Timestamp};
 
+use crate::lock_set;
+
 /// A table, and a clock that only moves when told.
 pub(crate) struct Stage {
     pub(crate) table: LockTable,
     pub(crate) now: Timestamp,
 }
 
-/// `"instance/web node/n1:s node/*:s"`: exclusive unless marked shared, `*` for all.
+/// Locks of the levels of the model; see [`lock_set::set`].
 pub(crate) fn set(text: &str) -> LockRequest {
-    let hierarchy = crate::model::hierarchy();
-    let mut request = LockRequest::new();
-    for word in text.split_whitespace() {
-        let (lock, mode) = match word.strip_suffix(":s") {
-            Some(lock) => (lock, LockMode::Shared),
-            None => (word, LockMode::Exclusive),
-        };
-        let (level, name) = lock.split_once('/').unwrap();
-        let level = hierarchy.level(level).unwrap();
-        match name {
-            "*" => request.add_all(level, mode).unwrap(),
-            name => request.add(level, name, mode).unwrap(),
-        };
-    }
-    request
+    lock_set::set(&crate::model::hierarchy(), text)
 }
 
 impl Stage {

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use lockmaster::runtime::{LockGuard, LockOptions, LockOwner};
 
 use crate::another::Another;
-pub(crate) use crate::another::{next_line, say, set, wait_until};
+pub(crate) use crate::another::lock_set::set;
+pub(crate) use crate::another::{next_line, say, wait_until};
 use crate::cinder_drivers::{hierarchy, locks};
 
 /// The variable that names the lock directory to a process that is to help.

@@ -1,6 +1,9 @@
 //! Another process: the test's executable, started again, and told what to do by lines.
 #![allow(dead_code)] // Every test binary uses its own part of this.
 
+#[path = "lock_set.rs"]
+pub(crate) mod lock_set;
+
 use std::io::{BufRead as _, BufReader, Write as _, stdin};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -8,29 +11,10 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lockmaster::{Hierarchy, LockMode, LockRequest};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// How long anything that has to happen may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
-
-/// `"pool/a disk/b:s disk/*"`: exclusive unless marked shared, `*` for the whole level.
-pub(crate) fn set(hierarchy: &Hierarchy, text: &str) -> LockRequest {
-    let mut request = LockRequest::new();
-    for word in text.split_whitespace() {
-        let (lock, mode) = match word.strip_suffix(":s") {
-            Some(lock) => (lock, LockMode::Shared),
-            None => (word, LockMode::Exclusive),
-        };
-        let (level, name) = lock.split_once('/').unwrap();
-        let level = hierarchy.level(level).unwrap();
-        match name {
-            "*" => request.add_all(level, mode).unwrap(),
-            name => request.add(level, name, mode).unwrap(),
-        };
-    }
-    request
-}
 
 /// Waits until something is so.
 pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
